@@ -1,4 +1,5 @@
-import { mkdirSync } from 'node:fs';
+import { closeSync, fstatSync, mkdirSync, openSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
 import { type Database, open, type RootDatabase } from 'lmdb';
 import { NativeError } from './errors.js';
 
@@ -9,14 +10,24 @@ export interface Collection<T> {
   /** All records, in the order of their ids. */
   list(): { readonly id: string; readonly value: T }[];
   /** Durable when the promise settles. */
-  put(id: string, value: T): Promise<void>;
-  /** Durable when the promise settles; absent is success. */
+  put(id: string, value: T, options?: WriteOptions): Promise<void>;
+  /** Durable when the promise settles; absent is success. Always `essential`: removing must work on a full disk. */
   remove(id: string): Promise<void>;
   /**
    * Reads, changes and writes one record while no other process or caller can; returning undefined removes it.
    * `change` must be synchronous and without side effects. Durable when the promise settles.
    */
-  update(id: string, change: (current: T | undefined) => T | undefined): Promise<T | undefined>;
+  update(
+    id: string,
+    change: (current: T | undefined) => T | undefined,
+    options?: WriteOptions,
+  ): Promise<T | undefined>;
+}
+
+/** How a write behaves when the disk is full. */
+export interface WriteOptions {
+  /** May use the space kept in reserve: for records of stop, exit and remove, which must be written on a full disk too. */
+  readonly essential?: boolean;
 }
 
 /**
@@ -27,9 +38,11 @@ export interface Collection<T> {
 export class RecordStore {
   readonly #root: RootDatabase;
   readonly #collections = new Map<string, Database>();
+  readonly #space: DatabaseSpace;
 
-  private constructor(root: RootDatabase) {
+  private constructor(root: RootDatabase, space: DatabaseSpace) {
     this.#root = root;
+    this.#space = space;
   }
 
   static open(directory: string): RecordStore {
@@ -41,7 +54,7 @@ export class RecordStore {
       mapSize: 256 * 2 ** 20,
       noMemInit: false,
     });
-    return new RecordStore(root);
+    return new RecordStore(root, new DatabaseSpace(root, join(directory, 'data.mdb')));
   }
 
   collection<T>(name: string): Collection<T> {
@@ -57,17 +70,21 @@ export class RecordStore {
    * Runs `action` in one exclusive write transaction over all collections; reads inside see earlier writes of the same transaction. When it throws, nothing
    * is written. `action` must be synchronous. Durable when the promise settles.
    */
-  async transaction<T>(action: (write: TransactionWriter) => T): Promise<T> {
+  async transaction<T>(
+    action: (write: TransactionWriter) => T,
+    options: WriteOptions = {},
+  ): Promise<T> {
     let result: T;
     try {
-      result = this.#root.transactionSync(() =>
-        action({
+      result = this.#root.transactionSync(() => {
+        this.#space.ensure(options);
+        return action({
           put: (collection, id, value) =>
             void (collection as LmdbCollection<unknown>).database.putSync(id, value),
           remove: (collection, id) =>
             void (collection as LmdbCollection<unknown>).database.removeSync(id),
-        }),
-      ) as T;
+        });
+      }) as T;
     } catch (error) {
       throw translate(error);
     }
@@ -77,6 +94,50 @@ export class RecordStore {
 
   async close(): Promise<void> {
     await this.#root.close();
+    this.#space.close();
+  }
+}
+
+/**
+ * Disk blocks allocated ahead of what LMDB uses, by zeros written behind its last page. Two reasons: stop and remove need space for
+ * their records when the disk is full, and LMDB must never meet ENOSPC itself (lmdb 3.5 corrupts its heap on a failed write and the process aborts).
+ * A file system that copies on write keeps no such promise; there the error of the reserve is still met first, in JavaScript.
+ */
+class DatabaseSpace {
+  /** Kept for essential writes; hundreds of records are rewritten in it, since LMDB reuses the pages of removed ones. */
+  static readonly RESERVE_BYTES = 2 ** 20;
+  /** What one essential transaction may need at most. */
+  static readonly MINIMUM_BYTES = 128 * 2 ** 10;
+  static readonly #ZEROS = Buffer.alloc(256 * 2 ** 10);
+
+  readonly #root: RootDatabase;
+  readonly #fd: number;
+
+  constructor(root: RootDatabase, path: string) {
+    this.#root = root;
+    this.#fd = openSync(path, 'r+');
+  }
+
+  /**
+   * Call inside a write transaction: its lock keeps other writers, who might write where the zeros go, away.
+   * @throws an error with code ENOSPC when the disk is full (for essential writes: and the reserve is used up).
+   */
+  ensure(options: WriteOptions): void {
+    const stats = this.#root.getStats() as { pageSize: number; lastPageNumber: number };
+    const usedBytes = (stats.lastPageNumber + 1) * stats.pageSize;
+    let sizeBytes = fstatSync(this.#fd).size;
+    try {
+      while (sizeBytes < usedBytes + DatabaseSpace.RESERVE_BYTES) {
+        sizeBytes += writeSync(this.#fd, DatabaseSpace.#ZEROS, 0, undefined, sizeBytes);
+      }
+    } catch (error) {
+      const enough = sizeBytes >= usedBytes + DatabaseSpace.MINIMUM_BYTES;
+      if (options.essential !== true || !enough) throw error;
+    }
+  }
+
+  close(): void {
+    closeSync(this.#fd);
   }
 }
 
@@ -107,21 +168,25 @@ class LmdbCollection<T> implements Collection<T> {
     return [...this.database.getRange().map(({ key, value }) => ({ id: key, value }))];
   }
 
-  put(id: string, value: T): Promise<void> {
-    return this.#store.transaction((write) => write.put(this, id, value));
+  put(id: string, value: T, options?: WriteOptions): Promise<void> {
+    return this.#store.transaction((write) => write.put(this, id, value), options);
   }
 
   remove(id: string): Promise<void> {
-    return this.#store.transaction((write) => write.remove(this, id));
+    return this.#store.transaction((write) => write.remove(this, id), { essential: true });
   }
 
-  update(id: string, change: (current: T | undefined) => T | undefined): Promise<T | undefined> {
+  update(
+    id: string,
+    change: (current: T | undefined) => T | undefined,
+    options?: WriteOptions,
+  ): Promise<T | undefined> {
     return this.#store.transaction((write) => {
       const next = change(this.database.get(id));
       if (next === undefined) write.remove(this, id);
       else write.put(this, id, next);
       return next;
-    });
+    }, options);
   }
 }
 
@@ -131,7 +196,7 @@ function translate(error: unknown): unknown {
   return new NativeError({
     code: 'ENOSPC',
     errnoCode: 'ENOSPC',
-    message: `Cannot write records: ${text}`,
+    message: `Cannot write records, the disk is full: ${text}`,
     cause: error,
   });
 }
