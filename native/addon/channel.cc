@@ -90,20 +90,29 @@ Channel::Channel(const Napi::CallbackInfo& info)
   Napi::Function on_close = options.Field("onClose").Function();
   if (!args.ok()) return;
 
+  Status connected = Connect();
+  if (!connected.ok()) {
+    Throw(info.Env(), connected.failure());
+    return;
+  }
+  on_frame_ = Napi::Persistent(on_frame);
+  on_close_ = Napi::Persistent(on_close);
+  Ref();
+}
+
+Status Channel::Connect() {
   Result<UniqueFd> connected = ConnectUnix(path_);
-  if (!connected.ok()) return Throw(info.Env(), connected.failure());
+  if (!connected.ok()) return connected.failure();
   socket_ = std::move(connected.value());
   ucred peer = {};
   socklen_t length = sizeof peer;
   if (getsockopt(socket_.get(), SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0) {
-    return Throw(info.Env(), Errno("getsockopt SO_PEERCRED", path_));
+    return Errno("getsockopt SO_PEERCRED", path_);
   }
   peer_pid_ = peer.pid;
-  poll_ = ChannelPoll::Open(info.Env(), socket_.get(), this);
-  if (poll_ == nullptr) return Throw(info.Env(), Failure{ENOMEM, "uv_poll_init", path_, {}});
-  on_frame_ = Napi::Persistent(on_frame);
-  on_close_ = Napi::Persistent(on_close);
-  Ref();
+  poll_ = ChannelPoll::Open(Env(), socket_.get(), this);
+  if (poll_ == nullptr) return Failure{ENOMEM, "watch the socket", path_, {}};
+  return Done{};
 }
 
 Channel::~Channel() {
@@ -166,7 +175,7 @@ void Channel::End(const Failure* failure) {
   Napi::HandleScope scope(env);
   Napi::FunctionReference on_close = std::move(on_close_);
   // The handle of this object, for as long as the call lasts: Shut lets the collector have it.
-  Napi::Object self = Value();
+  [[maybe_unused]] Napi::Object self = Value();
   Shut();
   const napi_value error = failure == nullptr
                                ? static_cast<napi_value>(env.Null())
@@ -196,7 +205,7 @@ void Channel::WriteFrames() {
 
 void Channel::ReadFrames() {
   Napi::HandleScope scope(Env());
-  Napi::Object self = Value();  // keeps this alive when the script closes the channel in onFrame
+  [[maybe_unused]] Napi::Object self = Value();  // keeps this alive when the script closes the channel in onFrame
   for (int count = 0; poll_ != nullptr && count < kMaxFramesPerTurn; ++count) {
     Frame frame;
     Result<FrameReader::Progress> progress = reader_.Read(socket_.get(), &frame);

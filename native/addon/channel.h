@@ -33,6 +33,7 @@ class Channel : public Napi::ObjectWrap<Channel> {
   void UnrefLoop(const Napi::CallbackInfo& info);
   void CloseFromScript(const Napi::CallbackInfo& info);
 
+  Status Connect();
   void OnReady(int status, int events);
   void ReadFrames();
   // Flushes and watches for room as long as something is left.

@@ -28,7 +28,14 @@ constexpr int64_t kPollSliceMs = 200;
 constexpr int kFirstFreeFd = 10;
 
 // Tags of the answer, see native/supervisor/PROTOCOL.md.
-enum AnswerTag : uint16_t { kStep = 1, kErrno = 2, kPath = 3, kMessage = 4, kSupervisorPid = 5 };
+enum AnswerTag : uint16_t {
+  kStep = 1,
+  kErrno = 2,
+  kPath = 3,
+  kMessage = 4,
+  kSupervisorPid = 5,
+  kStartTicks = 6,
+};
 
 Result<UniqueFd> MoveUp(UniqueFd fd) {
   UniqueFd moved(fcntl(fd.get(), F_DUPFD_CLOEXEC, kFirstFreeFd));
@@ -167,6 +174,8 @@ Result<pid_t> ParseAnswer(const std::string& answer) {
         break;
       case kSupervisorPid:
         pid = static_cast<pid_t>(number);
+        break;
+      case kStartTicks:  // read from /proc here, by who will compare it
         break;
       default:
         if (tag < 0x8000) return malformed;
