@@ -12,7 +12,15 @@
 
 namespace cais {
 
-enum class EntryType { kFile, kHardLink, kSymlink, kCharacter, kBlock, kDirectory, kFifo };
+enum class EntryType : uint8_t {
+  kFile,
+  kHardLink,
+  kSymlink,
+  kCharacter,
+  kBlock,
+  kDirectory,
+  kFifo
+};
 
 // One run of data of a sparse file: `length` bytes at `file_offset` of the file are at `tar_offset`
 // of the tar.

@@ -1,0 +1,87 @@
+#include "layer/image_writer.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+namespace cais {
+
+ImageWriter::ImageWriter(int fd, uint64_t reserve_bytes)
+    : fd_(fd),
+      reserve_(fd, reserve_bytes),
+      buffer_(std::make_unique_for_overwrite<char[]>(kBufferBytes)) {}
+
+Status ImageWriter::Write(std::string_view bytes, uint64_t offset) {
+  while (!bytes.empty()) {
+    const ssize_t written = ::pwrite(fd_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (written < 0) {
+      if (errno == EINTR) continue;
+      return Errno("pwrite", "layer");
+    }
+    bytes.remove_prefix(static_cast<size_t>(written));
+    offset += static_cast<uint64_t>(written);
+  }
+  return Done{};
+}
+
+Status ImageWriter::Append(std::string_view bytes) {
+  position_ += bytes.size();
+  while (!bytes.empty()) {
+    const size_t taken = std::min(bytes.size(), kBufferBytes - buffered_);
+    std::memcpy(buffer_.get() + buffered_, bytes.data(), taken);
+    buffered_ += taken;
+    bytes.remove_prefix(taken);
+    if (buffered_ == kBufferBytes) {
+      const Status flushed = Flush();
+      if (!flushed.ok()) return flushed;
+    }
+  }
+  return Done{};
+}
+
+Status ImageWriter::AppendZeros(uint64_t size) {
+  static constexpr std::array<char, 4096> kZeros{};
+  while (size > 0) {
+    const size_t taken = std::min<uint64_t>(size, kZeros.size());
+    const Status appended = Append({kZeros.data(), taken});
+    if (!appended.ok()) return appended;
+    size -= taken;
+  }
+  return Done{};
+}
+
+Status ImageWriter::AppendCopy(uint64_t offset, uint64_t size) {
+  const Status flushed = Flush();
+  if (!flushed.ok()) return flushed;
+  std::array<char, 16384> piece;
+  while (size > 0) {
+    const size_t wanted = std::min<uint64_t>(size, piece.size());
+    const ssize_t got = ::pread(fd_, piece.data(), wanted, static_cast<off_t>(offset));
+    if (got < 0) {
+      if (errno == EINTR) continue;
+      return Errno("pread", "layer");
+    }
+    if (got == 0) return Failure{EIO, "pread", "layer", {}};
+    const Status appended = Append({piece.data(), static_cast<size_t>(got)});
+    if (!appended.ok()) return appended;
+    offset += static_cast<uint64_t>(got);
+    size -= static_cast<uint64_t>(got);
+  }
+  return Done{};
+}
+
+Status ImageWriter::Flush() {
+  const Status reserved = reserve_.Take(buffered_);
+  if (!reserved.ok()) return reserved;
+  const Status written = Write({buffer_.get(), buffered_}, position_ - buffered_);
+  buffered_ = 0;
+  return written;
+}
+
+Status ImageWriter::Overwrite(uint64_t offset, std::string_view bytes) {
+  return Write(bytes, offset);
+}
+
+}  // namespace cais

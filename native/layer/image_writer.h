@@ -1,0 +1,44 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string_view>
+
+#include "kernel/result.h"
+#include "layer/disk_reserve.h"
+
+namespace cais {
+
+// Writes a file from its start to its end in pieces of 1 MiB.
+class ImageWriter {
+ public:
+  // `fd` is borrowed: an empty file open for reading and writing.
+  ImageWriter(int fd, uint64_t reserve_bytes);
+
+  Status Append(std::string_view bytes);
+  Status AppendZeros(uint64_t size);
+  Status PadTo(uint64_t multiple) {
+    return AppendZeros((multiple - position_ % multiple) % multiple);
+  }
+  // Copies `size` bytes that were appended earlier, starting at `offset`, to the end.
+  Status AppendCopy(uint64_t offset, uint64_t size);
+  Status Flush();
+  // Writes over bytes that were appended and flushed earlier.
+  Status Overwrite(uint64_t offset, std::string_view bytes);
+
+  // Bytes appended so far.
+  uint64_t position() const { return position_; }
+
+ private:
+  static constexpr size_t kBufferBytes = 1 << 20;
+
+  Status Write(std::string_view bytes, uint64_t offset);
+
+  int fd_;
+  DiskReserve reserve_;
+  std::unique_ptr<char[]> buffer_;
+  size_t buffered_ = 0;
+  uint64_t position_ = 0;
+};
+
+}  // namespace cais
