@@ -1,0 +1,110 @@
+import { RegistryError } from './registry-error.js';
+import { connectionError, isTransientFault, type TransportResponse } from './transport.js';
+
+export interface BlobStreamOptions {
+  /** For errors: `Cannot fetch layer sha256:… of "x"`. */
+  readonly what: string;
+  /** Where the blob is, for errors. */
+  readonly url: URL;
+  readonly sizeBytes: number;
+  readonly offsetBytes: number;
+  readonly signal?: AbortSignal | undefined;
+  /** Asks for the blob from `offsetBytes` on; answers 200 or 206, and throws for every other status. */
+  readonly open: (offsetBytes: number) => Promise<TransportResponse>;
+}
+
+/** Connections in a row that may break without delivering a byte (contract E25). */
+const MAX_FRUITLESS_CONNECTIONS = 3;
+
+/**
+ * Streams a blob from `offsetBytes` to its end. A connection that breaks is replaced by one that goes on at the offset reached; a
+ * registry that ignores Range is read from the start and the known part thrown away. The content is not verified here, but its
+ * length is, and an answer that lies about its range is refused.
+ * @throws RegistryError `UNAVAILABLE`, `TIMED_OUT`, `SIZE_MISMATCH`, `BAD_RESPONSE`; the reason of `signal`.
+ * @see RFC 9110 section 14.4
+ */
+export async function* streamBlob(
+  options: BlobStreamOptions,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const { what, url, sizeBytes, signal } = options;
+  let offset = options.offsetBytes;
+  if (offset > 0 && offset === sizeBytes) return;
+  for (let fruitless = 0; ; ) {
+    const response = await options.open(offset);
+    const start = offset;
+    let fault: unknown;
+    try {
+      let surplus = checkHead(response, { what, offset, sizeBytes });
+      for await (const chunk of response.body as AsyncIterable<Buffer>) {
+        const skipped = Math.min(surplus, chunk.byteLength);
+        surplus -= skipped;
+        const bytes = chunk.subarray(skipped);
+        offset += bytes.byteLength;
+        if (offset > sizeBytes) throw sizeMismatch(what, sizeBytes, 'more');
+        if (bytes.byteLength > 0) yield bytes;
+      }
+      if (offset === sizeBytes) return;
+    } catch (error) {
+      signal?.throwIfAborted();
+      if (!isTransientFault(error)) throw connectionError({ what, url }, error);
+      fault = error;
+    } finally {
+      // Reached by an early `return()` of the reader too: the connection must not stay open.
+      if (!response.body.destroyed) response.body.on('error', () => undefined).destroy();
+    }
+    if (offset === sizeBytes && offset > start) return;
+    fruitless = offset > start ? 1 : fruitless + 1;
+    if (fruitless > MAX_FRUITLESS_CONNECTIONS) throw cutConnection(options, offset, fault);
+  }
+}
+
+/** Checks status, length and range of an answer; returns how many bytes at its start are known already. */
+function checkHead(
+  response: TransportResponse,
+  {
+    what,
+    offset,
+    sizeBytes,
+  }: { readonly what: string; readonly offset: number; readonly sizeBytes: number },
+): number {
+  const isPartial = response.status === 206;
+  const range = response.headers['content-range'];
+  const expectedLength = isPartial ? sizeBytes - offset : sizeBytes;
+  if (isPartial) {
+    const match = /^bytes ([0-9]{1,16})-([0-9]{1,16})\/([0-9]{1,16}|\*)$/.exec(String(range ?? ''));
+    const [, first, last, total] = match ?? [];
+    const isAsked =
+      offset > 0 &&
+      Number(first) === offset &&
+      Number(last) === sizeBytes - 1 &&
+      (total === '*' || Number(total) === sizeBytes);
+    if (!isAsked) {
+      const shown = JSON.stringify(range ?? '').slice(0, 80);
+      throw new RegistryError(
+        'BAD_RESPONSE',
+        `${what}: asked ${response.host} for bytes ${offset}-${sizeBytes - 1}/${sizeBytes}, got the range ${shown}`,
+      );
+    }
+  }
+  const length = response.headers['content-length'];
+  if (typeof length === 'string' && Number(length) !== expectedLength) {
+    throw sizeMismatch(what, expectedLength, `Content-Length ${length.slice(0, 20)}`);
+  }
+  return isPartial ? 0 : offset;
+}
+
+function sizeMismatch(what: string, sizeBytes: number, found: string): RegistryError {
+  return new RegistryError(
+    'SIZE_MISMATCH',
+    `${what}: expected ${sizeBytes} bytes, received ${found}`,
+  );
+}
+
+function cutConnection(options: BlobStreamOptions, offset: number, fault: unknown): RegistryError {
+  const reason = connectionError(options, fault ?? new Error('the body ended early'));
+  return new RegistryError(
+    reason.code === 'TIMED_OUT' ? 'TIMED_OUT' : 'UNAVAILABLE',
+    `${options.what}: the connection to ${options.url.host} broke ${MAX_FRUITLESS_CONNECTIONS} times at byte ${offset} of ${options.sizeBytes}`,
+    { cause: fault },
+  );
+}

@@ -1,0 +1,295 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Dispatcher } from 'undici';
+import { allowsPlainHttp, isLocalOnlyHost } from './hosts.js';
+import { RegistryError } from './registry-error.js';
+
+export interface TransportOptions {
+  /** Registries that speak plain HTTP; loopback ones need no entry. */
+  readonly insecureRegistries: readonly string[];
+  readonly userAgent: string;
+  /** Attempts for one request, the first included. */
+  readonly maxAttempts: number;
+  /** First pause before another attempt; doubles with each, with jitter. */
+  readonly retryDelayMs: number;
+  /** Upper bound of any pause, also of one that the registry asks for by Retry-After. */
+  readonly maxRetryDelayMs: number;
+  readonly connectTimeoutMs: number;
+  /** Longest wait for the head of an answer. */
+  readonly headersTimeoutMs: number;
+  /** Longest wait for the next byte of a body. */
+  readonly bodyIdleTimeoutMs: number;
+}
+
+export const DEFAULT_TRANSPORT_OPTIONS: TransportOptions = {
+  insecureRegistries: [],
+  userAgent: 'cais',
+  maxAttempts: 5,
+  retryDelayMs: 500,
+  maxRetryDelayMs: 60_000,
+  connectTimeoutMs: 15_000,
+  headersTimeoutMs: 60_000,
+  bodyIdleTimeoutMs: 60_000,
+};
+
+export interface TransportRequest {
+  readonly method: 'GET' | 'HEAD' | 'POST';
+  readonly url: URL;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body?: string;
+  /** What is fetched, for errors: `Cannot fetch manifest of "x"`. */
+  readonly what: string;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface TransportResponse {
+  readonly status: number;
+  /** Lower-case names; repeated headers as a list. */
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
+  /** Host that answered in the end, after redirects. */
+  readonly host: string;
+  /** The caller reads it to its end or destroys it. */
+  readonly body: Dispatcher.ResponseData['body'];
+}
+
+const MAX_REDIRECTS = 10;
+const REDIRECT_STATUSES = new Set([301, 302, 303, 307, 308]);
+const RETRY_STATUSES = new Set([408, 429, 500, 502, 503, 504]);
+/** Faults that another attempt may cure; a refused certificate or an unknown name is none of them. */
+const TRANSIENT_CODES = new Set([
+  'ECONNRESET',
+  'ECONNREFUSED',
+  'EPIPE',
+  'ETIMEDOUT',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'EAI_AGAIN',
+  'UND_ERR_SOCKET',
+  'UND_ERR_CONNECT_TIMEOUT',
+  'UND_ERR_HEADERS_TIMEOUT',
+  'UND_ERR_BODY_TIMEOUT',
+  'UND_ERR_RES_CONTENT_LENGTH_MISMATCH',
+]);
+
+/**
+ * HTTP for registries: pooled connections, deadlines, redirects and retries. Knows nothing of credentials but that they
+ * never follow a redirect to another origin.
+ */
+export class Transport {
+  readonly #options: TransportOptions;
+  readonly #direct: Dispatcher;
+  readonly #proxied: Dispatcher;
+
+  private constructor(
+    options: TransportOptions,
+    dispatchers: { direct: Dispatcher; proxied: Dispatcher },
+  ) {
+    this.#options = options;
+    this.#direct = dispatchers.direct;
+    this.#proxied = dispatchers.proxied;
+  }
+
+  /** Loads the HTTP client (slow to load, so not before it is needed). `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` are honoured but for loopback hosts. */
+  static async open(options: Partial<TransportOptions> = {}): Promise<Transport> {
+    const { Agent, EnvHttpProxyAgent } = await import('undici');
+    const merged = { ...DEFAULT_TRANSPORT_OPTIONS, ...options };
+    const agentOptions = {
+      connect: { timeout: merged.connectTimeoutMs },
+      headersTimeout: merged.headersTimeoutMs,
+      bodyTimeout: merged.bodyIdleTimeoutMs,
+      connections: 8,
+      keepAliveTimeout: 4_000,
+    };
+    const direct = new Agent(agentOptions);
+    const { HTTP_PROXY, HTTPS_PROXY, http_proxy, https_proxy } = process.env;
+    const hasProxy = [HTTP_PROXY, HTTPS_PROXY, http_proxy, https_proxy].some(Boolean);
+    const proxied = hasProxy ? new EnvHttpProxyAgent(agentOptions) : direct;
+    return new Transport(merged, { direct, proxied });
+  }
+
+  get insecureRegistries(): readonly string[] {
+    return this.#options.insecureRegistries;
+  }
+
+  /**
+   * Sends a request and returns the final answer, whatever its status: redirects are followed, and after 408, 429, 5xx and
+   * faults of the connection the request is sent again.
+   * @throws RegistryError `UNAVAILABLE`, `TIMED_OUT` or `BAD_RESPONSE`; the reason of `signal`.
+   */
+  async send(request: TransportRequest): Promise<TransportResponse> {
+    for (let attempt = 1; ; attempt++) {
+      const isLast = attempt >= this.#options.maxAttempts;
+      let pauseMs: number;
+      try {
+        const response = await this.#follow(request);
+        if (isLast || !RETRY_STATUSES.has(response.status)) return response;
+        await discard(response);
+        pauseMs = this.#pauseMs(attempt, response.headers['retry-after']);
+      } catch (error) {
+        request.signal?.throwIfAborted();
+        if (isLast || !isTransientFault(error)) throw connectionError(request, error);
+        pauseMs = this.#pauseMs(attempt, undefined);
+      }
+      await delay(pauseMs, undefined, { signal: request.signal }).catch(() =>
+        request.signal?.throwIfAborted(),
+      );
+    }
+  }
+
+  /** Closes the idle connections and cuts those in use. */
+  async close(): Promise<void> {
+    await this.#direct.destroy();
+    if (this.#proxied !== this.#direct) await this.#proxied.destroy();
+  }
+
+  async #follow(request: TransportRequest): Promise<TransportResponse> {
+    let { url, method, headers, body } = request;
+    for (let redirects = 0; ; redirects++) {
+      const response = await this.#request({ ...request, url, method, headers }, body);
+      const location = response.headers['location'];
+      if (!REDIRECT_STATUSES.has(response.status) || typeof location !== 'string') return response;
+      await discard(response);
+      if (redirects >= MAX_REDIRECTS) {
+        throw new RegistryError(
+          'BAD_RESPONSE',
+          `${request.what}: more than ${MAX_REDIRECTS} redirects from ${request.url.host}`,
+        );
+      }
+      const target = this.#redirectTarget(request, { from: url, location });
+      if (target.origin !== url.origin) headers = withoutCredentials(headers);
+      if (response.status === 303 || (response.status < 303 && method === 'POST')) {
+        method = method === 'HEAD' ? 'HEAD' : 'GET';
+        body = undefined;
+      } else if (method === 'POST' && target.origin !== url.origin) {
+        // The body of a token request is a credential.
+        throw new RegistryError(
+          'BAD_RESPONSE',
+          `${request.what}: ${url.host} redirects a request with credentials to ${target.host}`,
+        );
+      }
+      url = target;
+    }
+  }
+
+  /** Refuses targets that would weaken the request: no downgrade to plain HTTP, no way from outside to addresses of this machine. */
+  #redirectTarget(
+    request: TransportRequest,
+    { from, location }: { from: URL; location: string },
+  ): URL {
+    const refuse = (why: string) =>
+      new RegistryError('BAD_RESPONSE', `${request.what}: ${from.host} redirects ${why}`);
+    let target: URL;
+    try {
+      target = new URL(location, from);
+    } catch {
+      throw refuse('to an address that is no URL');
+    }
+    if (target.protocol !== 'https:' && target.protocol !== 'http:') {
+      throw refuse(`to the scheme "${target.protocol.slice(0, 20)}"`);
+    }
+    if (target.username !== '' || target.password !== '')
+      throw refuse('to an address with credentials');
+    const isDowngrade = target.protocol === 'http:' && from.protocol === 'https:';
+    if (isDowngrade && !allowsPlainHttp(target, this.#options.insecureRegistries)) {
+      throw refuse(
+        `from HTTPS to plain HTTP on ${target.host}; add it to insecureRegistries if you trust the way there`,
+      );
+    }
+    if (isLocalOnlyHost(target.hostname) && !isLocalOnlyHost(from.hostname)) {
+      throw refuse(`to ${target.host}, an address of this machine`);
+    }
+    return target;
+  }
+
+  async #request(request: TransportRequest, body: string | undefined): Promise<TransportResponse> {
+    const { url, method, headers, signal } = request;
+    const dispatcher = isLocalOnlyHost(url.hostname) ? this.#direct : this.#proxied;
+    const response = await dispatcher.request({
+      origin: url.origin,
+      path: url.pathname + url.search,
+      method,
+      headers: { 'user-agent': this.#options.userAgent, ...headers },
+      ...(body === undefined ? {} : { body }),
+      ...(signal === undefined ? {} : { signal }),
+    });
+    return {
+      status: response.statusCode,
+      headers: response.headers,
+      host: url.host,
+      body: response.body,
+    };
+  }
+
+  #pauseMs(attempt: number, retryAfter: string | string[] | undefined): number {
+    const asked = parseRetryAfter(retryAfter);
+    const { retryDelayMs, maxRetryDelayMs } = this.#options;
+    // Jitter keeps many machines from coming back at the same moment.
+    const own = retryDelayMs * 2 ** (attempt - 1) * (0.75 + Math.random() / 2);
+    return Math.min(asked ?? own, maxRetryDelayMs);
+  }
+}
+
+/** Milliseconds that `Retry-After` asks for: seconds or an HTTP date; undefined when there is none that makes sense. */
+export function parseRetryAfter(value: string | string[] | undefined): number | undefined {
+  const text = (Array.isArray(value) ? value[0] : value)?.trim();
+  if (text === undefined || text === '') return undefined;
+  if (/^[0-9]{1,9}$/.test(text)) return Number(text) * 1000;
+  const date = Date.parse(text);
+  return Number.isNaN(date) ? undefined : Math.max(date - Date.now(), 0);
+}
+
+/** Whether the fault is one of the way to the registry, so that the same request may succeed later. */
+export function isTransientFault(error: unknown): boolean {
+  const code = (error as { code?: unknown } | null)?.code;
+  if (typeof code === 'string' && TRANSIENT_CODES.has(code)) return true;
+  // Several addresses were tried, and each failed (happy eyeballs).
+  return error instanceof AggregateError && error.errors.some(isTransientFault);
+}
+
+/** Turns a fault of the connection into the error for the caller. A RegistryError stays what it is. */
+export function connectionError(
+  request: { readonly what: string; readonly url: URL },
+  error: unknown,
+): RegistryError {
+  if (error instanceof RegistryError) return error;
+  const code = String((error as { code?: unknown } | null)?.code ?? '');
+  const timedOut = code.endsWith('TIMEOUT') || code === 'ETIMEDOUT';
+  const text =
+    error instanceof Error && error.message !== '' ? error.message : code || 'unknown fault';
+  return new RegistryError(
+    timedOut ? 'TIMED_OUT' : 'UNAVAILABLE',
+    `${request.what}: no answer from ${request.url.host}: ${text}`,
+    { cause: error },
+  );
+}
+
+/** Reads at most `maxBytes` of a body and ends it. `isComplete` is false when there was more. */
+export async function readBounded(
+  body: TransportResponse['body'],
+  maxBytes: number,
+): Promise<{ readonly bytes: Buffer; readonly isComplete: boolean }> {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of body as AsyncIterable<Buffer>) {
+    length += chunk.byteLength;
+    if (length > maxBytes) {
+      body.on('error', () => undefined).destroy();
+      return { bytes: Buffer.concat(chunks), isComplete: false };
+    }
+    chunks.push(chunk);
+  }
+  return { bytes: Buffer.concat(chunks, length), isComplete: true };
+}
+
+/** Ends a body that nobody wants. Short ones are read so that the connection can be used again. */
+export async function discard(response: Pick<TransportResponse, 'body'>): Promise<void> {
+  // What is thrown away cannot fail.
+  await response.body.dump({ limit: 64 * 1024 }).catch(() => undefined);
+}
+
+function withoutCredentials(headers: Readonly<Record<string, string>>): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(headers).filter(
+      ([name]) => !['authorization', 'cookie'].includes(name.toLowerCase()),
+    ),
+  );
+}
