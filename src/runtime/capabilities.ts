@@ -93,12 +93,12 @@ export function capabilitySets(request: CapabilityRequest): SpecCapabilities {
   return { bounding: kept, effective: kept, permitted: kept, inheritable: [], ambient: [] };
 }
 
-/** Bit mask of capability names as the kernel numbers them. Exact: all known bits lie below 2^53. */
-export function capabilityMask(names: readonly string[]): number {
+/** Bit mask of capability names, as the kernel numbers them. */
+export function capabilityMask(names: readonly string[]): bigint {
   return names.reduce((mask, name) => {
     const bit = CAPABILITIES.indexOf(normalize(name) as (typeof CAPABILITIES)[number]);
-    return bit < 0 ? mask : mask + 2 ** bit;
-  }, 0);
+    return bit < 0 ? mask : mask | (1n << BigInt(bit));
+  }, 0n);
 }
 
 /** The bounding set of this process: what a container started from here can have at most. */

@@ -7,7 +7,6 @@ const PATH_MAX_BYTES = 4096;
 
 export interface MountContext {
   readonly hostIpc: boolean;
-  readonly hostNetwork: boolean;
 }
 
 /**
@@ -63,19 +62,13 @@ function kernelMounts(privileged: boolean, context: MountContext): SpecMount[] {
           source: 'shm',
           options: ['nosuid', 'noexec', 'nodev'],
         },
-    context.hostIpc
-      ? {
-          destination: '/dev/mqueue',
-          type: 'bind',
-          source: '/dev/mqueue',
-          options: ['rbind', 'nosuid', 'noexec', 'nodev'],
-        }
-      : {
-          destination: '/dev/mqueue',
-          type: 'mqueue',
-          source: 'mqueue',
-          options: ['nosuid', 'noexec', 'nodev'],
-        },
+    // A new mqueue mount shows the queues of the IPC namespace it is made in, also the host's.
+    {
+      destination: '/dev/mqueue',
+      type: 'mqueue',
+      source: 'mqueue',
+      options: ['nosuid', 'noexec', 'nodev'],
+    },
     {
       destination: '/sys',
       type: 'sysfs',

@@ -15,20 +15,20 @@ const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/b
 /** MAX_ARG_STRLEN of the kernel: one longer argument or variable makes execve fail with E2BIG. */
 const ARGUMENT_MAX_BYTES = 131_071;
 
-/** What of an image's configuration decides how a process starts. @see OCI image-spec, config.md, "config" */
-export interface ImageProcessConfig {
-  readonly User?: string | undefined;
-  readonly Env?: readonly string[] | null | undefined;
-  readonly Entrypoint?: readonly string[] | null | undefined;
-  readonly Cmd?: readonly string[] | null | undefined;
-  readonly WorkingDir?: string | undefined;
-  readonly StopSignal?: string | undefined;
+/** What of an image's configuration decides how a process starts; empty values mean that the image does not say. */
+export interface ImageProcess {
+  readonly user: string;
+  readonly env: readonly string[];
+  readonly entrypoint: readonly string[];
+  readonly cmd: readonly string[];
+  readonly workingDirectory: string;
+  readonly stopSignal: string;
 }
 
 export interface ProcessSpecOptions {
   readonly container: ContainerConfig;
   readonly sandbox: SandboxConfig;
-  readonly image: ImageProcessConfig;
+  readonly image: ImageProcess;
   readonly user: ResolvedUser;
   readonly cgroup: string;
   /** Pid of the process whose net, ipc and uts namespaces the container joins. */
@@ -50,7 +50,7 @@ export function buildProcessSpec(options: ProcessSpecOptions): RuntimeSpec {
   checkResources(container.resources);
   const paths = protectedPaths(security);
   for (const path of [...paths.masked, ...paths.readonly]) checkPath(path, 'protected path');
-  const cwd = container.workingDirectory || image.WorkingDir || '/';
+  const cwd = container.workingDirectory || image.workingDirectory || '/';
   checkPath(cwd, 'working directory');
   return {
     ociVersion: '1.2.0',
@@ -93,13 +93,13 @@ export function buildProcessSpec(options: ProcessSpecOptions): RuntimeSpec {
  * argv from command and args against ENTRYPOINT and CMD; empty lists count as not set, and no shell is added.
  * @throws InvalidArgumentError `no command specified`.
  */
-function processArguments(container: ContainerConfig, image: ImageProcessConfig): string[] {
+function processArguments(container: ContainerConfig, image: ImageProcess): string[] {
   const command = container.command ?? [];
   const args = container.args ?? [];
   const argv =
     command.length > 0
       ? [...command, ...args]
-      : [...(image.Entrypoint ?? []), ...(args.length > 0 ? args : (image.Cmd ?? []))];
+      : [...image.entrypoint, ...(args.length > 0 ? args : image.cmd)];
   if (argv.length === 0 || argv[0] === '') {
     throw new InvalidArgumentError(
       'no command specified: the image has neither ENTRYPOINT nor CMD, and the container none of its own',
@@ -117,7 +117,7 @@ function processEnvironment({ container, sandbox, image, user }: ProcessSpecOpti
     ['HOME', user.home],
     ...(container.terminal ? [['TERM', 'xterm'] as const] : []),
   ]);
-  for (const entry of image.Env ?? []) {
+  for (const entry of image.env) {
     const at = entry.indexOf('=');
     // An entry without "=" or without a name sets nothing; containerd drops it too.
     if (at > 0) variables.set(entry.slice(0, at), entry.slice(at + 1));

@@ -1,0 +1,15 @@
+/** How sandboxes get their address: the built-in bridge, or CNI. */
+export interface PodNetwork {
+  /** Connects the namespace; undone on failure. Attaching twice gives the same address. */
+  attach(sandboxId: string, netnsPath: string): Promise<PodAddress>;
+  /** Gives address and links back; absent is success, also when the namespace is gone. */
+  detach(sandboxId: string): Promise<void>;
+  /** Gives back what belongs to no live sandbox. */
+  collect(liveSandboxIds: readonly string[]): Promise<void>;
+}
+
+export interface PodAddress {
+  readonly ip: string;
+  readonly gateway: string;
+  readonly macAddress: string;
+}
