@@ -1,0 +1,46 @@
+import { InvalidArgumentError } from '../errors.js';
+import { checkPath } from '../runtime/mounts.js';
+import { checkResources } from '../runtime/resources.js';
+import type { SandboxConfig } from '../runtime/sandbox-config.js';
+import { checkSysctls } from '../runtime/sysctls.js';
+import { resolvConf } from './dns.js';
+import { hostsFile } from './hosts-file.js';
+
+/** The kernel's limit for host names. */
+const HOSTNAME_MAX_BYTES = 64;
+
+/**
+ * Refuses a sandbox that cannot be made or would reach outside itself, before anything is made.
+ * @throws InvalidArgumentError naming the field.
+ */
+export function checkSandboxConfig(config: SandboxConfig): void {
+  checkPath(config.logDirectory, 'log directory');
+  checkResources(config.resources ?? {});
+  checkSysctls(config.sysctls ?? {}, config);
+  if (
+    !config.hostNetwork &&
+    (!/^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$/.test(config.hostname) ||
+      config.hostname.length > HOSTNAME_MAX_BYTES)
+  ) {
+    throw new InvalidArgumentError(
+      `Invalid host name ${JSON.stringify(config.hostname.slice(0, 100))}: expected letters, digits, "-" and ".", at most ${HOSTNAME_MAX_BYTES}`,
+    );
+  }
+  const { cgroupParent } = config;
+  if (
+    cgroupParent !== undefined &&
+    !/^[A-Za-z0-9_-][A-Za-z0-9_.-]*(\/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*$/.test(cgroupParent)
+  ) {
+    throw new InvalidArgumentError(
+      `Invalid cgroup parent ${JSON.stringify(cgroupParent.slice(0, 200))}: expected a relative path without ".."`,
+    );
+  }
+  if (config.shareProcessNamespace && config.hostPid) {
+    throw new InvalidArgumentError(
+      "A pod has the host's process ids or its own shared ones, not both",
+    );
+  }
+  // Both throw for values that would smuggle lines into a file.
+  resolvConf(config.dns, '');
+  hostsFile({ hostname: config.hostname, ip: undefined, hostAliases: config.hostAliases ?? [] });
+}

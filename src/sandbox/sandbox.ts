@@ -1,0 +1,292 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { describeError, FailedPreconditionError, NotFoundError, RuntimeError } from '../errors.js';
+import { Rollback } from '../rollback.js';
+import type { SandboxConfig } from '../runtime/sandbox-config.js';
+import { SupervisorClient, SupervisorGoneError } from '../runtime/supervisor.js';
+import type { Exited } from '../runtime/supervisor-answers.js';
+import { checkSandboxConfig } from './check-config.js';
+import { KeyedLock } from './keyed-lock.js';
+import { currentBootId, isAlive, ownIdentity } from './process-identity.js';
+import {
+  newId,
+  nowNanos,
+  type SandboxReason,
+  type SandboxRecord,
+  sandboxPaths,
+} from './sandbox-record.js';
+import {
+  dismantle,
+  killSandboxProcesses,
+  SANDBOX_STEPS,
+  type SandboxBuild,
+  type SandboxParts,
+} from './sandbox-steps.js';
+
+/** Grace period of a stop whose caller names none; Kubernetes' own default. */
+const DEFAULT_GRACE_MS = 30_000;
+/** How long a supervisor that closed its connection may take to be gone. */
+const SUPERVISOR_EXIT_MS = 2_000;
+const POLL_MS = 20;
+
+/** Who wants to know what happens in sandboxes: the containers' service. */
+export interface SandboxObserver {
+  /** A container or exec ended. */
+  processExited(sandboxId: string, exited: Exited): void;
+  /** No process of the sandbox is left; whatever has no exit record yet ended by `reason`. */
+  sandboxEnded(record: SandboxRecord, reason: SandboxReason): Promise<void>;
+  /** The sandbox is about to be removed: its containers go first. */
+  sandboxRemoving(sandboxId: string): Promise<void>;
+}
+
+/**
+ * Sandboxes: the namespaces, cgroup, network and supervisor that the containers of a pod share. Stop and remove are idempotent; everything is on disk,
+ * so that another process can look, stop and take over.
+ */
+export class SandboxService {
+  readonly #parts: SandboxParts;
+  readonly #clients = new Map<string, Promise<SupervisorClient>>();
+  readonly #locks = new KeyedLock();
+  readonly #observers = new Set<SandboxObserver>();
+  readonly #endings = new Set<Promise<void>>();
+  #closing = false;
+
+  constructor(parts: SandboxParts) {
+    this.#parts = parts;
+  }
+
+  observe(observer: SandboxObserver): void {
+    this.#observers.add(observer);
+  }
+
+  get(id: string): SandboxRecord | undefined {
+    return this.#parts.sandboxes.get(id);
+  }
+
+  list(): SandboxRecord[] {
+    return this.#parts.sandboxes.list().map(({ value }) => value);
+  }
+
+  /**
+   * Makes a sandbox, step by step; when one fails, everything before it is undone. The engine owns it afterwards.
+   * @throws InvalidArgumentError for a configuration that cannot work; otherwise the failed step's error, with its code.
+   */
+  async run(config: SandboxConfig, options: { signal?: AbortSignal } = {}): Promise<SandboxRecord> {
+    checkSandboxConfig(config);
+    const { config: settings } = this.#parts;
+    const id = newId();
+    const build: SandboxBuild = {
+      record: {
+        id,
+        config,
+        state: 'initializing',
+        owner: ownIdentity(),
+        bootId: currentBootId(),
+        cgroup: `${config.cgroupParent ?? settings.cgroupParent}/${id}`,
+        supervisorCgroup: `${settings.cgroupParent}.supervisors/${id}`,
+        createdAtNanos: nowNanos(),
+      },
+      sandboxCgroups: [],
+      supervisorCgroups: [],
+    };
+    const rollback = new Rollback();
+    for (const step of SANDBOX_STEPS) {
+      try {
+        options.signal?.throwIfAborted();
+        await step.run(this.#parts, build, rollback);
+      } catch (error) {
+        throw await rollback.run(failedStep(config, step.name, error));
+      }
+    }
+    rollback.commit();
+    if (build.client !== undefined) this.#use(id, build.client);
+    return build.record;
+  }
+
+  /**
+   * Ends every process of the sandbox and gives its network back; the record stays, `notready`. Absent or already stopped is success.
+   * A container gets its stop signal, and SIGKILL after `graceMs`.
+   */
+  stop(id: string, options: { graceMs?: number; signal?: AbortSignal } = {}): Promise<void> {
+    return this.#locks.run(id, async () => {
+      const record = this.get(id);
+      if (record === undefined || record.state === 'notready') return;
+      await this.#update(id, (current) => ({ ...current, stopping: true }));
+      try {
+        const client = await this.client(id);
+        await shutDown(client, options.graceMs ?? DEFAULT_GRACE_MS, options.signal);
+      } catch (error) {
+        // Whoever gave up waiting has not asked for a kill.
+        options.signal?.throwIfAborted();
+        // Gone, stuck or of another version: the kill below needs no supervisor.
+        if (!(error instanceof RuntimeError)) throw error;
+      }
+      await this.#end(record, 'Stopped');
+    });
+  }
+
+  /** Stops the sandbox without grace if it runs, and removes all that belongs to it, its containers first and its record last. Absent is success. */
+  async remove(id: string): Promise<void> {
+    await this.stop(id, { graceMs: 0 });
+    if (this.get(id) === undefined) return;
+    for (const observer of this.#observers) await observer.sandboxRemoving(id);
+    await this.#locks.run(id, async () => {
+      const record = this.get(id);
+      if (record === undefined) return;
+      this.#drop(id);
+      await dismantle(this.#parts, record);
+      await this.#parts.sandboxes.remove(id);
+    });
+  }
+
+  /**
+   * The connection to a sandbox's supervisor, made when there is none: as an observer, ownership is only taken by {@link adopt}.
+   * @throws SupervisorGoneError when the supervisor is dead.
+   */
+  client(id: string): Promise<SupervisorClient> {
+    return this.#clients.get(id) ?? this.#connect(id, 'observe');
+  }
+
+  /**
+   * Becomes the owner of an ownerless sandbox.
+   * @throws FailedPreconditionError when it has an owner. @throws SupervisorGoneError.
+   */
+  async adopt(id: string): Promise<SupervisorClient> {
+    const existing = this.#clients.get(id);
+    const client = existing === undefined ? await this.#connect(id, 'take') : await existing;
+    if (!client.isOwner) await client.takeOwnership();
+    await this.#update(id, (current) => ({ ...current, owner: ownIdentity() }));
+    return client;
+  }
+
+  /** Records that a sandbox of which no supervisor is left has ended, and gives back what it held. Idempotent. */
+  finish(id: string, reason: SandboxReason): Promise<void> {
+    return this.#locks.run(id, async () => {
+      const record = this.get(id);
+      if (record !== undefined && record.state !== 'notready') await this.#end(record, reason);
+    });
+  }
+
+  /** Removes a sandbox that was never finished, or that nobody can want any more, without asking its supervisor. */
+  discard(id: string): Promise<void> {
+    return this.finish(id, 'SupervisorDied').then(() => this.remove(id));
+  }
+
+  /** Ends the connections; owned sandboxes follow their `onOwnerExit`. */
+  async close(): Promise<void> {
+    this.#closing = true;
+    for (const id of [...this.#clients.keys()]) this.#drop(id);
+    await Promise.all(this.#endings);
+  }
+
+  #connect(id: string, ownership: 'take' | 'observe'): Promise<SupervisorClient> {
+    if (this.get(id) === undefined) {
+      return Promise.reject(new NotFoundError(`Sandbox "${id}" does not exist`));
+    }
+    if (this.#closing) return Promise.reject(new FailedPreconditionError('The engine is closed'));
+    const connecting = SupervisorClient.connect({
+      native: this.#parts.native,
+      socketPath: sandboxPaths(this.#parts.config, id).controlSocket,
+      ownership,
+    }).then((client) => {
+      if (this.#closing) {
+        client.close();
+        throw new FailedPreconditionError('The engine is closed');
+      }
+      this.#use(id, client, connecting);
+      return client;
+    });
+    this.#clients.set(id, connecting);
+    connecting.catch(() => {
+      if (this.#clients.get(id) === connecting) this.#clients.delete(id);
+    });
+    return connecting;
+  }
+
+  #use(id: string, client: SupervisorClient, entry = Promise.resolve(client)): void {
+    this.#clients.set(id, entry);
+    client.onExit((exited) => {
+      for (const observer of this.#observers) observer.processExited(id, exited);
+    });
+    client.onClose(() => {
+      if (this.#clients.get(id) === entry) this.#clients.delete(id);
+      const ending = this.#supervisorClosed(id)
+        // Nobody waits for this; the next engine that opens finds the same state and finishes it.
+        .catch(() => undefined)
+        .finally(() => this.#endings.delete(ending));
+      this.#endings.add(ending);
+    });
+  }
+
+  #drop(id: string): void {
+    const entry = this.#clients.get(id);
+    this.#clients.delete(id);
+    entry?.then(
+      (client) => client.close(),
+      () => undefined,
+    );
+  }
+
+  /** The supervisor closed our connection: it has ended, or is about to. */
+  async #supervisorClosed(id: string): Promise<void> {
+    const supervisor = this.get(id)?.supervisor;
+    const deadline = Date.now() + SUPERVISOR_EXIT_MS;
+    while (supervisor !== undefined && isAlive(supervisor) && Date.now() < deadline) {
+      await delay(POLL_MS);
+    }
+    // Still there, so it is not dead but no longer talks to us; whoever needs it next connects again.
+    if (supervisor !== undefined && isAlive(supervisor)) return;
+    await this.finish(id, this.get(id)?.stopping === true ? 'Stopped' : 'SupervisorDied');
+  }
+
+  async #end(record: SandboxRecord, reason: SandboxReason): Promise<void> {
+    this.#drop(record.id);
+    if (record.bootId === currentBootId()) await killSandboxProcesses(this.#parts, record);
+    for (const observer of this.#observers) await observer.sandboxEnded(record, reason);
+    if (!record.config.hostNetwork) await this.#parts.network.detach(record.id);
+    await this.#update(record.id, ({ ip, netnsPath, supervisor, ...rest }) => ({
+      ...rest,
+      state: 'notready',
+      reason: rest.reason ?? reason,
+    }));
+  }
+
+  async #update(id: string, change: (current: SandboxRecord) => SandboxRecord): Promise<void> {
+    await this.#parts.sandboxes.update(id, (current) => current && change(current), {
+      essential: true,
+    });
+  }
+}
+
+/** Ends all containers and the supervisor; one of another version is only asked for what never changes. */
+async function shutDown(
+  client: SupervisorClient,
+  graceMs: number,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  if (client.isCurrent) {
+    await client.shutdown(graceMs, signal === undefined ? {} : { signal });
+    return;
+  }
+  await client.stop({ signal: 15 });
+  const deadline = Date.now() + graceMs;
+  const isRunning = async () =>
+    (await client.status()).containers.some(({ state }) => state !== 'exited');
+  while (Date.now() < deadline && (await isRunning())) {
+    await delay(POLL_MS, undefined, signal === undefined ? {} : { signal });
+  }
+  await client.stop({ signal: 9 });
+}
+
+function failedStep(config: SandboxConfig, step: string, error: unknown): unknown {
+  if (!(error instanceof RuntimeError)) return error;
+  return new RuntimeError(
+    error.code,
+    `Cannot make sandbox "${config.name}" (step ${step}): ${describeError(error)}`,
+    { cause: error },
+  );
+}
+
+/** Whether an error says that the supervisor is dead, not that it refused. */
+export function isSupervisorGone(error: unknown): boolean {
+  return error instanceof SupervisorGoneError;
+}
