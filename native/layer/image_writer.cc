@@ -27,9 +27,9 @@ Status ImageWriter::Write(std::string_view bytes, uint64_t offset) {
 }
 
 Status ImageWriter::Append(std::string_view bytes) {
-  position_ += bytes.size();
   while (!bytes.empty()) {
     const size_t taken = std::min(bytes.size(), kBufferBytes - buffered_);
+    position_ += taken;
     std::memcpy(buffer_.get() + buffered_, bytes.data(), taken);
     buffered_ += taken;
     bytes.remove_prefix(taken);
