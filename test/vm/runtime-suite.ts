@@ -1,0 +1,28 @@
+import { readdirSync } from 'node:fs';
+import { join, relative } from 'node:path';
+
+const REPOSITORY = join(import.meta.dirname, '../..');
+
+/** What depends on the kernel: everything that mounts, starts, limits, connects or kills. Directories and files of test/. */
+const KERNEL_DEPENDENT = [
+  'container',
+  'engine',
+  'integration',
+  'native',
+  'native-boundary.test.ts',
+  'pod',
+  'runtime',
+  'sandbox',
+  'snapshot',
+  'suites',
+];
+
+/** Test files that run once more in the virtual machine, relative to the root of the repository. */
+export function runtimeSuite(): string[] {
+  const tests = join(REPOSITORY, 'test');
+  return readdirSync(tests, { recursive: true, encoding: 'utf8' })
+    .filter((path) => path.endsWith('.test.ts'))
+    .filter((path) => KERNEL_DEPENDENT.includes(path.split('/')[0] ?? ''))
+    .map((path) => relative(REPOSITORY, join(tests, path)))
+    .sort();
+}
