@@ -1,0 +1,135 @@
+import { closeSync } from 'node:fs';
+import { mkdir, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { FailedPreconditionError, InvalidArgumentError, NotFoundError } from '../errors.js';
+import { Rollback } from '../rollback.js';
+import type { ContainerConfig } from '../runtime/container-config.js';
+import { buildProcessSpec } from '../runtime/process-spec.js';
+import { parseSignal } from '../runtime/signal.js';
+import { resolveUser } from '../runtime/user.js';
+import { currentBootId, ownIdentity } from '../sandbox/process-identity.js';
+import { newId, nowNanos, type SandboxRecord } from '../sandbox/sandbox-record.js';
+import type { ContainerParts } from './container-parts.js';
+import { namedError } from './named-error.js';
+import { type ContainerRecord, transition } from './state.js';
+
+/** A container that was made, and its root: a detached mount that the caller owns. */
+export interface CreatedContainer {
+  readonly record: ContainerRecord;
+  readonly rootFd: number;
+}
+
+/**
+ * Makes a container in a ready sandbox: record, writable layer, and the description of its process, for which the user is looked up in the image.
+ * A failing step leaves nothing behind.
+ * @throws RuntimeError with the code of what failed: `NOT_FOUND` image, `INVALID_ARGUMENT` user, mount, command.
+ */
+export async function createContainer(
+  parts: ContainerParts,
+  sandbox: SandboxRecord,
+  config: ContainerConfig,
+): Promise<CreatedContainer> {
+  const rollback = new Rollback();
+  try {
+    const created = await runSteps(parts, { sandbox, config, rollback });
+    rollback.commit();
+    return created;
+  } catch (error) {
+    throw await rollback.run(namedError(`Cannot create container "${config.name}"`, error));
+  }
+}
+
+async function runSteps(
+  parts: ContainerParts,
+  {
+    sandbox,
+    config,
+    rollback,
+  }: { sandbox: SandboxRecord; config: ContainerConfig; rollback: Rollback },
+): Promise<CreatedContainer> {
+  const image = parts.images.resolve(config.image);
+  if (image === undefined) throw new NotFoundError(`image "${config.image}" is not stored here`);
+  const { supervisor } = sandbox;
+  if (sandbox.state !== 'ready' || supervisor === undefined) {
+    throw new FailedPreconditionError(`sandbox "${sandbox.id}" is ${sandbox.state}`);
+  }
+  const stopSignal = parseSignal(config.stopSignal || image.config.stopSignal || 'SIGTERM');
+  const logPath = config.logPath === undefined ? undefined : checkedLogPath(config.logPath);
+  const id = newId();
+  const record: ContainerRecord = {
+    id,
+    sandboxId: sandbox.id,
+    config,
+    imageId: image.id,
+    state: 'creating',
+    creator: ownIdentity(),
+    bootId: currentBootId(),
+    chain: image.layers.map((layer) => layer.diffId),
+    stopSignal,
+    cgroup: `${sandbox.cgroup}/${id}`,
+    ...(logPath === undefined ? {} : { logPath: join(sandbox.config.logDirectory, logPath) }),
+    createdAtNanos: nowNanos(),
+  };
+  // Before its first directory: a crash from here on leaves a record from which the work is undone.
+  await parts.containers.put(id, record);
+  rollback.add('record', () => parts.containers.remove(id));
+
+  rollback.add('writable layer', () => parts.snapshotter.remove(id));
+  const rootFd = await parts.snapshotter.prepare(id, record.chain);
+  rollback.add('root mount', () => closeSync(rootFd));
+
+  const user = await resolveUser(parts.native, rootFd, {
+    security: config.security,
+    imageUser: image.config.user,
+  });
+  const spec = buildProcessSpec({
+    container: config,
+    sandbox: sandbox.config,
+    image: image.config,
+    user,
+    cgroup: record.cgroup,
+    namespacesPid: supervisor.pid,
+    ...(sandbox.config.shareProcessNamespace ? { pidNamespacePid: supervisor.pid } : {}),
+    openFiles: parts.openFiles,
+    hostCapabilities: parts.hostCapabilities,
+  });
+  await checkSources(config);
+  if (record.logPath !== undefined) {
+    await mkdir(dirname(record.logPath), { recursive: true, mode: 0o700 });
+  }
+  const created = transition(record, 'created', { spec });
+  await parts.containers.put(id, created);
+  if (parts.sandboxes.get(sandbox.id)?.state !== 'ready') {
+    throw new FailedPreconditionError(`sandbox "${sandbox.id}" was stopped meanwhile`);
+  }
+  return { record: created, rootFd };
+}
+
+/** A missing source is a mistake that should show when the container is created; the mount itself resolves it again. */
+async function checkSources(config: ContainerConfig): Promise<void> {
+  for (const mount of config.mounts) {
+    if (mount.type !== 'bind') continue;
+    try {
+      await stat(mount.hostPath);
+    } catch (cause) {
+      throw new InvalidArgumentError(
+        `mount "${mount.containerPath}": cannot use "${mount.hostPath}" of the host`,
+        { cause },
+      );
+    }
+  }
+}
+
+/** Stops a log path that leads out of the log directory (CVE-2025-0750). */
+function checkedLogPath(path: string): string {
+  const parts = path.split('/');
+  if (
+    parts.length > 8 ||
+    !parts.every((part) => /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}$/.test(part))
+  ) {
+    throw new InvalidArgumentError(
+      `invalid log path ${JSON.stringify(path.slice(0, 200))}: expected a relative path such as "web/0.log"`,
+    );
+  }
+  return path;
+}
