@@ -6,9 +6,15 @@ AsyncPool::AsyncPool(Napi::Env env) : env_(env) {
   (void)napi_create_threadsafe_function(env, nullptr, nullptr, Napi::String::New(env, "cais"), 0, 1,
                                         nullptr, nullptr, this, &AsyncPool::OnDone, &completions_);
   (void)napi_unref_threadsafe_function(env, completions_);
+  // After the creation of the function, so that this hook runs before the function's own.
+  (void)napi_add_env_cleanup_hook(
+      env, [](void* pool) { static_cast<AsyncPool*>(pool)->Shut(); }, this);
 }
 
-AsyncPool::~AsyncPool() {
+AsyncPool::~AsyncPool() { Shut(); }
+
+void AsyncPool::Shut() {
+  if (completions_ == nullptr) return;
   std::vector<std::thread> threads;
   {
     std::lock_guard lock(mutex_);
@@ -18,7 +24,7 @@ AsyncPool::~AsyncPool() {
   }
   wake_.notify_all();
   for (std::thread& thread : threads) thread.join();
-  (void)napi_release_threadsafe_function(completions_, napi_tsfn_abort);
+  (void)napi_release_threadsafe_function(std::exchange(completions_, nullptr), napi_tsfn_abort);
 }
 
 bool AsyncPool::stopping() {
@@ -27,6 +33,7 @@ bool AsyncPool::stopping() {
 }
 
 void AsyncPool::Submit(std::function<void()> work, std::function<void(Napi::Env)> done) {
+  if (completions_ == nullptr) return;
   if (unfinished_++ == 0) (void)napi_ref_threadsafe_function(env_, completions_);
   {
     std::lock_guard lock(mutex_);
@@ -59,8 +66,9 @@ void AsyncPool::ThreadMain() {
 
 void AsyncPool::OnDone(napi_env env, napi_value, void* context, void* data) {
   std::unique_ptr<Task> task(static_cast<Task*>(data));
-  if (env == nullptr) return;
   auto* pool = static_cast<AsyncPool*>(context);
+  // The environment is ending, and no script can be called any more.
+  if (env == nullptr || pool->completions_ == nullptr || !CanRunScript(env)) return;
   Napi::HandleScope scope(env);
   task->done(env);
   if (--pool->unfinished_ == 0) (void)napi_unref_threadsafe_function(env, pool->completions_);

@@ -18,8 +18,8 @@ namespace cais {
 
 // Threads of ours for work that may block, one pool per Node environment. libuv's four threads are
 // never used. Threads are started when none is idle, at most kMaxThreads; more work waits in line.
-// The pool is joined when the environment ends, since a ThreadSafeFunction that is used by a
-// finished environment aborts the process.
+// The pool is joined by a cleanup hook when the environment ends: a ThreadSafeFunction that is used
+// by a finished environment aborts the process, and the pool itself is destroyed later than that.
 class AsyncPool {
  public:
   static constexpr size_t kMaxThreads = 32;
@@ -41,11 +41,13 @@ class AsyncPool {
   };
 
   void ThreadMain();
+  // Main thread. Afterwards nothing runs and no promise settles any more.
+  void Shut();
   static void OnDone(napi_env env, napi_value callback, void* context, void* data);
 
   Napi::Env env_;
-  napi_threadsafe_function completions_ = nullptr;
-  size_t unfinished_ = 0;  // main thread only
+  napi_threadsafe_function completions_ = nullptr;  // main thread decides; null after Shut
+  size_t unfinished_ = 0;                           // main thread only
 
   std::mutex mutex_;
   std::condition_variable wake_;

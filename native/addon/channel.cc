@@ -184,6 +184,7 @@ void Channel::End(const Failure* failure) {
 }
 
 void Channel::OnReady(int status, int events) {
+  if (!CanRunScript(Env())) return Shut();
   if (status < 0) {
     const Failure failure{-status, "poll", path_, {}};
     return End(&failure);
@@ -205,7 +206,8 @@ void Channel::WriteFrames() {
 
 void Channel::ReadFrames() {
   Napi::HandleScope scope(Env());
-  [[maybe_unused]] Napi::Object self = Value();  // keeps this alive when the script closes the channel in onFrame
+  [[maybe_unused]] Napi::Object self =
+      Value();  // keeps this alive when the script closes the channel in onFrame
   for (int count = 0; poll_ != nullptr && count < kMaxFramesPerTurn; ++count) {
     Frame frame;
     Result<FrameReader::Progress> progress = reader_.Read(socket_.get(), &frame);

@@ -34,6 +34,14 @@ Napi::Error ToError(Napi::Env env, const Failure& failure) {
   return Napi::Error(env, error_class.New({fields}));
 }
 
+bool CanRunScript(Napi::Env env) {
+  Napi::HandleScope scope(env);
+  // Any call that may run a script asks first whether it can; this one does nothing else.
+  bool has = false;
+  return napi_has_property(env, Napi::Object::New(env), Napi::String::New(env, "x"), &has) ==
+         napi_ok;
+}
+
 void Throw(Napi::Env env, const Failure& failure) {
   ToError(env, failure).ThrowAsJavaScriptException();
 }

@@ -78,7 +78,7 @@ Napi::Value CompileSeccomp(const Napi::CallbackInfo& info) {
 Napi::Value SpawnSupervisor(const Napi::CallbackInfo& info) {
   Args args(info);
   const Arg given = args.At(0, "options");
-  SpawnOptions options;
+  ProgramStart options;
   options.executable = given.Field("executable").Text();
   options.spec = given.Field("spec").Bytes();
   options.timeout_ms = given.Field("timeoutMs").Integer(1, INT_MAX);

@@ -202,6 +202,19 @@ void FrameWriter::Clear() {
   queued_bytes_ = 0;
 }
 
+Result<std::vector<UniqueFd>> ReceiveDescriptors(int socket_fd) {
+  ControlBuffer control;
+  char byte;
+  iovec piece = {&byte, 1};
+  msghdr message = {};
+  message.msg_iov = &piece;
+  message.msg_iovlen = 1;
+  message.msg_control = control.bytes;
+  message.msg_controllen = sizeof control.bytes;
+  if (recvmsg(socket_fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT) < 0) return Errno("recvmsg");
+  return TakeDescriptors(&message);
+}
+
 Result<UniqueFd> ConnectUnix(const std::string& path) {
   UniqueFd socket_fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!socket_fd) return Errno("socket");

@@ -73,6 +73,9 @@ class FrameWriter {
   size_t queued_bytes_ = 0;
 };
 
+// Takes one message with its descriptors, if there is one, and drops its bytes.
+Result<std::vector<UniqueFd>> ReceiveDescriptors(int socket_fd);
+
 // Connects to the listening unix socket `path`, also where the path is longer than sockaddr_un
 // takes (its last component must not be). The socket is non-blocking.
 Result<UniqueFd> ConnectUnix(const std::string& path);
