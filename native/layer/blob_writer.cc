@@ -1,0 +1,49 @@
+#include "layer/blob_writer.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+namespace cais {
+
+Status BlobWriter::CreateFile(int directory_fd, uint64_t reserve_bytes) {
+  fd_.Reset(
+      ::openat(directory_fd, "blob", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!fd_) return Errno("create", "blob");
+  reserve_.emplace(fd_.get(), reserve_bytes);
+  return Done{};
+}
+
+Status BlobWriter::Write(std::string_view bytes) {
+  size_bytes_ += bytes.size();
+  if (expected_.size_bytes && size_bytes_ > *expected_.size_bytes) {
+    return Refuse("SIZE_MISMATCH", "The blob has more bytes than the " +
+                                       std::to_string(*expected_.size_bytes) + " announced");
+  }
+  sha256_.Update(bytes);
+  if (!fd_) return Done{};
+  if (Status reserved = reserve_->Take(bytes.size()); !reserved.ok()) return reserved;
+  while (!bytes.empty()) {
+    const ssize_t written = ::write(fd_.get(), bytes.data(), bytes.size());
+    if (written < 0) {
+      if (errno == EINTR) continue;
+      return Errno("write", "blob");
+    }
+    bytes.remove_prefix(static_cast<size_t>(written));
+  }
+  return Done{};
+}
+
+Result<BlobSummary> BlobWriter::Finish() {
+  if (expected_.size_bytes && size_bytes_ != *expected_.size_bytes) {
+    return Refuse("SIZE_MISMATCH", "The blob has " + std::to_string(size_bytes_) + " bytes, " +
+                                       std::to_string(*expected_.size_bytes) + " were announced");
+  }
+  BlobSummary summary{sha256_.Finish(), size_bytes_};
+  if (expected_.digest && summary.digest != *expected_.digest) {
+    return Refuse("DIGEST_MISMATCH",
+                  "The blob has the digest " + summary.digest + ", expected " + *expected_.digest);
+  }
+  return summary;
+}
+
+}  // namespace cais

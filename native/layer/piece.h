@@ -1,0 +1,88 @@
+#pragma once
+
+#include <condition_variable>
+#include <cstddef>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+namespace cais {
+
+// A buffer on its way through the layer pipeline: filled by one thread, then only read, by any
+// number.
+struct Piece {
+  explicit Piece(size_t capacity_bytes);
+  size_t room() const { return capacity - size; }
+  std::string_view view() const { return {data.get(), size}; }
+
+  std::unique_ptr<char[]> data;
+  size_t capacity;
+  size_t size = 0;
+};
+
+// The last holder gives the piece back to its pool.
+using PieceRef = std::shared_ptr<Piece>;
+
+// A bounded number of pieces, made when needed and used again. Where there is none left, producers
+// wait: this is the back-pressure of the pipeline. Outlives its pieces.
+class PiecePool {
+ public:
+  struct Options {
+    size_t piece_bytes;
+    size_t max_pieces;
+    // Called without locks, on any thread, when HasRoom() has answered false and half of the pieces
+    // are free again.
+    std::function<void()> on_room;
+  };
+
+  explicit PiecePool(Options options);
+  PiecePool(const PiecePool&) = delete;
+  PiecePool& operator=(const PiecePool&) = delete;
+
+  // An empty piece; waits for one. Null once stopped.
+  PieceRef Acquire();
+  // For producers that must not wait (the main thread): beyond the bound when it has to be.
+  PieceRef AcquireNow();
+  // Whether another piece is free; when not, `on_room` will be called.
+  bool HasRoom();
+  // Ends all waiting, for ever.
+  void Stop();
+
+ private:
+  PieceRef Take(std::unique_lock<std::mutex>& lock);
+  void GiveBack(Piece* piece);
+
+  const Options options_;
+  std::mutex mutex_;
+  std::condition_variable freed_;
+  std::vector<std::unique_ptr<Piece>> free_;
+  size_t in_use_ = 0;
+  bool room_wanted_ = false;
+  bool stopped_ = false;
+};
+
+// Hands pieces from one thread to one other, in order. Bounded by the pool that the pieces are
+// from.
+class PieceQueue {
+ public:
+  void Push(PieceRef piece);
+  // No more pieces.
+  void Close();
+  // Waits for a piece; null: closed and empty; nothing: stopped.
+  std::optional<PieceRef> Pop();
+  // Drops what is in it and ends all waiting, for ever.
+  void Stop();
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<PieceRef> pieces_;
+  bool closed_ = false;
+  bool stopped_ = false;
+};
+
+}  // namespace cais
