@@ -171,7 +171,6 @@ const spec = v.strictObject({
   terminationGracePeriodSeconds: v.optional(integerBetween(0, 2 ** 31 - 1)),
   activeDeadlineSeconds: v.optional(integerBetween(1, 2 ** 31 - 1)),
   hostname: v.optional(checkedString(labelProblem)),
-  subdomain: v.optional(checkedString(labelProblem)),
   hostAliases: v.optional(
     v.array(
       v.strictObject({
@@ -215,6 +214,7 @@ const spec = v.strictObject({
     'serviceAccount',
     'serviceAccountName',
     'setHostnameAsFQDN',
+    'subdomain',
     'tolerations',
     'topologySpreadConstraints',
     'workloadRef',

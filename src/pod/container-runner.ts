@@ -1,0 +1,177 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describeError } from '../errors.js';
+import type { PodContainer, RestartPolicy } from '../objects/defaults.js';
+import type { ContainerConfig } from '../runtime/container-config.js';
+import { RestartBackoff } from './backoff.js';
+import type { PodEvent } from './events.js';
+import { formatDuration } from './pull-policy.js';
+import type { PodContainerExit, PodContainers } from './services.js';
+import { type ContainerState, isRestarted, terminated } from './status.js';
+
+/** Exit code of a container whose process could not be started again. @see contracts/kubernetes-semantics.md I14 */
+const START_ERROR_CODE = 128;
+
+export interface ContainerRunnerOptions {
+  readonly containers: PodContainers;
+  readonly sandboxId: string;
+  readonly container: PodContainer;
+  readonly restartPolicy: RestartPolicy;
+  /** An init container that ended well is not started again, whatever the policy. */
+  readonly isInit: boolean;
+  /** The configuration of the next attempt. */
+  readonly configure: (attempt: number) => ContainerConfig;
+  /** Asked before each restart: true when somebody wants the pod to end. */
+  readonly isStopRequested: () => boolean;
+  readonly onState: (
+    state: ContainerState,
+    attempt: { containerId?: string; restartCount: number },
+  ) => Promise<void>;
+  /** A container has been made; `ended` settles when its output is complete. */
+  readonly onAttempt: (attempt: number, ended: Promise<unknown>) => void;
+  readonly onEvent: (event: PodEvent) => void;
+}
+
+/** Keeps one container of a pod running as its restart policy orders, until it ends for good or is stopped. */
+export class ContainerRunner {
+  readonly #options: ContainerRunnerOptions;
+  readonly #stopping = new AbortController();
+  readonly #backoff = new RestartBackoff();
+  #graceMs = 0;
+  #currentId: string | undefined;
+  #isRunning = false;
+
+  constructor(options: ContainerRunnerOptions) {
+    this.#options = options;
+  }
+
+  get name(): string {
+    return this.#options.container.name;
+  }
+
+  /**
+   * Runs the container until it ends for good.
+   * @returns its last exit code; undefined when it was stopped before it ever ran.
+   * @throws what creating or starting the first attempt throws: nothing on this machine will change that by itself.
+   */
+  async run(): Promise<number | undefined> {
+    let exitCode: number | undefined;
+    for (let attempt = 0; !this.#stopping.signal.aborted; attempt += 1) {
+      const exit = await this.#runOnce(attempt);
+      if (exit === undefined) break;
+      exitCode = exit.exitCode;
+      if (!this.#willRestart(exitCode)) break;
+      await this.#backOff(exit, attempt);
+    }
+    return exitCode;
+  }
+
+  /** Ends the container for good; a second call with a shorter time shortens the wait. Settles when it has ended. */
+  async stop(graceMs: number): Promise<void> {
+    this.#graceMs = graceMs;
+    this.#stopping.abort();
+    const id = this.#currentId;
+    if (id === undefined || !this.#isRunning) return;
+    const { containers, onEvent, container } = this.#options;
+    onEvent({
+      type: 'Normal',
+      reason: 'Killing',
+      message: `Stopping container ${container.name}`,
+      container: container.name,
+    });
+    await containers.stop(id, { timeoutMs: graceMs });
+  }
+
+  #willRestart(exitCode: number): boolean {
+    const { isInit, restartPolicy, isStopRequested } = this.#options;
+    if (this.#stopping.signal.aborted || (isInit && exitCode === 0)) return false;
+    return isRestarted(restartPolicy, exitCode) && !isStopRequested();
+  }
+
+  async #runOnce(attempt: number): Promise<PodContainerExit | undefined> {
+    const { containers, container, onState, onEvent, configure, sandboxId } = this.#options;
+    const previousId = this.#currentId;
+    const startedAtMs = Date.now();
+    try {
+      const { id } = await containers.create(sandboxId, configure(attempt));
+      this.#currentId = id;
+      const about = { container: container.name };
+      onEvent({ type: 'Normal', reason: 'Created', message: 'Container created', ...about });
+      // The log of the attempt before stays; only its root goes.
+      if (previousId !== undefined) await containers.remove(previousId);
+      if (this.#stopping.signal.aborted) return undefined;
+      await containers.start(id);
+      this.#isRunning = true;
+      const ended = containers.wait(id, {});
+      this.#options.onAttempt(
+        attempt,
+        ended.catch(() => undefined),
+      );
+      await onState(
+        { type: 'running', startedAtMs: Date.now() },
+        { containerId: id, restartCount: attempt },
+      );
+      onEvent({ type: 'Normal', reason: 'Started', message: 'Container started', ...about });
+      // A stop that came while the container was being started found nothing to stop.
+      if (this.#stopping.signal.aborted) await containers.stop(id, { timeoutMs: this.#graceMs });
+      const exit = await ended;
+      this.#isRunning = false;
+      await onState(terminated(exit), { containerId: id, restartCount: attempt });
+      onEvent({
+        type: exit.exitCode === 0 ? 'Normal' : 'Warning',
+        reason: 'Exited',
+        message: `Container exited with code ${exit.exitCode} (${terminated(exit).reason})`,
+        ...about,
+      });
+      return exit;
+    } catch (error) {
+      const message = describeError(error);
+      const exit = {
+        exitCode: START_ERROR_CODE,
+        oomKilled: false,
+        startedAtMs,
+        finishedAtMs: Date.now(),
+      };
+      await onState(
+        { ...terminated(exit), reason: 'StartError', message },
+        {
+          ...(this.#currentId === undefined ? {} : { containerId: this.#currentId }),
+          restartCount: attempt,
+        },
+      );
+      onEvent({
+        type: 'Warning',
+        reason: 'Failed',
+        message: `Error: ${message}`,
+        container: container.name,
+      });
+      // The first attempt tells whether the container can run at all; later ones may fail for reasons that pass.
+      if (attempt === 0 || this.#isRunning) throw error;
+      return exit;
+    }
+  }
+
+  async #backOff(exit: PodContainerExit, attempt: number): Promise<void> {
+    const delayMs = this.#backoff.next(exit.finishedAtMs - exit.startedAtMs);
+    if (delayMs === 0) return;
+    const { container, onState, onEvent } = this.#options;
+    await onState(
+      {
+        type: 'waiting',
+        reason: 'CrashLoopBackOff',
+        message: `back-off ${formatDuration(delayMs)} restarting failed container=${container.name}`,
+      },
+      {
+        ...(this.#currentId === undefined ? {} : { containerId: this.#currentId }),
+        restartCount: attempt,
+      },
+    );
+    onEvent({
+      type: 'Warning',
+      reason: 'BackOff',
+      message: `Back-off ${formatDuration(delayMs)} restarting failed container ${container.name}`,
+      container: container.name,
+    });
+    // Aborted by stop; the loop looks at the signal.
+    await sleep(delayMs, undefined, { signal: this.#stopping.signal }).catch(() => undefined);
+  }
+}
