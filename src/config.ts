@@ -95,6 +95,8 @@ export interface StatePaths {
   readonly locks: string;
   /** Logs of pods run by the CLI or the library, `<namespace>_<name>_<uid>/<container>/<attempt>.log`. */
   readonly logs: string;
+  /** Volumes of pods, `<uid>/volumes/<name>`. */
+  readonly pods: string;
 }
 
 export function statePaths(config: Pick<Config, 'root' | 'run'>): StatePaths {
@@ -113,5 +115,6 @@ export function statePaths(config: Pick<Config, 'root' | 'run'>): StatePaths {
     meta: below('meta'),
     locks: below('locks'),
     logs: below('logs'),
+    pods: below('pods'),
   };
 }

@@ -52,6 +52,7 @@ export function validatePod(object: ManifestObject | { readonly value: unknown }
   const result = v.safeParse(podManifest, object.value);
   if (result.success) checkPodRules(result.output, report);
   else for (const issue of result.issues) report(pathOf(issue), messageOf(issue));
+  issues.sort((one, other) => (one.line ?? 0) - (other.line ?? 0));
   if (issues.length > 0 || !result.success) throw new ValidationError(located?.source, issues);
   return result.output;
 }

@@ -8,6 +8,8 @@ import { formatDuration } from './pull-policy.js';
 import type { PodContainerExit, PodContainers } from './services.js';
 import { type ContainerState, isRestarted, terminated } from './status.js';
 
+/** How soon a waiting restart learns that another process wants the pod to end. */
+const STOP_REQUEST_POLL_MS = 500;
 /** Exit code of a container whose process could not be started again. @see contracts/kubernetes-semantics.md I14 */
 const START_ERROR_CODE = 128;
 
@@ -16,11 +18,13 @@ export interface ContainerRunnerOptions {
   readonly sandboxId: string;
   readonly container: PodContainer;
   readonly restartPolicy: RestartPolicy;
+  /** Time between the stop signal and SIGKILL when `stop` was not told another. */
+  readonly graceMs: number;
   /** An init container that ended well is not started again, whatever the policy. */
   readonly isInit: boolean;
   /** The configuration of the next attempt. */
   readonly configure: (attempt: number) => ContainerConfig;
-  /** Asked before each restart: true when somebody wants the pod to end. */
+  /** Asked before each start: true when somebody in another process wants the pod to end. */
   readonly isStopRequested: () => boolean;
   readonly onState: (
     state: ContainerState,
@@ -36,12 +40,13 @@ export class ContainerRunner {
   readonly #options: ContainerRunnerOptions;
   readonly #stopping = new AbortController();
   readonly #backoff = new RestartBackoff();
-  #graceMs = 0;
+  #graceMs: number;
   #currentId: string | undefined;
   #isRunning = false;
 
   constructor(options: ContainerRunnerOptions) {
     this.#options = options;
+    this.#graceMs = options.graceMs;
   }
 
   get name(): string {
@@ -55,7 +60,7 @@ export class ContainerRunner {
    */
   async run(): Promise<number | undefined> {
     let exitCode: number | undefined;
-    for (let attempt = 0; !this.#stopping.signal.aborted; attempt += 1) {
+    for (let attempt = 0; !this.#isToEnd(); attempt += 1) {
       const exit = await this.#runOnce(attempt);
       if (exit === undefined) break;
       exitCode = exit.exitCode;
@@ -82,9 +87,13 @@ export class ContainerRunner {
   }
 
   #willRestart(exitCode: number): boolean {
-    const { isInit, restartPolicy, isStopRequested } = this.#options;
-    if (this.#stopping.signal.aborted || (isInit && exitCode === 0)) return false;
-    return isRestarted(restartPolicy, exitCode) && !isStopRequested();
+    const { isInit, restartPolicy } = this.#options;
+    if (this.#isToEnd() || (isInit && exitCode === 0)) return false;
+    return isRestarted(restartPolicy, exitCode);
+  }
+
+  #isToEnd(): boolean {
+    return this.#stopping.signal.aborted || this.#options.isStopRequested();
   }
 
   async #runOnce(attempt: number): Promise<PodContainerExit | undefined> {
@@ -98,7 +107,7 @@ export class ContainerRunner {
       onEvent({ type: 'Normal', reason: 'Created', message: 'Container created', ...about });
       // The log of the attempt before stays; only its root goes.
       if (previousId !== undefined) await containers.remove(previousId);
-      if (this.#stopping.signal.aborted) return undefined;
+      if (this.#isToEnd()) return undefined;
       await containers.start(id);
       this.#isRunning = true;
       const ended = containers.wait(id, {});
@@ -112,7 +121,7 @@ export class ContainerRunner {
       );
       onEvent({ type: 'Normal', reason: 'Started', message: 'Container started', ...about });
       // A stop that came while the container was being started found nothing to stop.
-      if (this.#stopping.signal.aborted) await containers.stop(id, { timeoutMs: this.#graceMs });
+      if (this.#isToEnd()) await containers.stop(id, { timeoutMs: this.#graceMs });
       const exit = await ended;
       this.#isRunning = false;
       await onState(terminated(exit), { containerId: id, restartCount: attempt });
@@ -171,7 +180,11 @@ export class ContainerRunner {
       message: `Back-off ${formatDuration(delayMs)} restarting failed container ${container.name}`,
       container: container.name,
     });
-    // Aborted by stop; the loop looks at the signal.
-    await sleep(delayMs, undefined, { signal: this.#stopping.signal }).catch(() => undefined);
+    const until = Date.now() + delayMs;
+    while (!this.#isToEnd() && Date.now() < until) {
+      const step = Math.min(STOP_REQUEST_POLL_MS, until - Date.now());
+      // Aborted by stop; the loop looks at the signal.
+      await sleep(step, undefined, { signal: this.#stopping.signal }).catch(() => undefined);
+    }
   }
 }

@@ -26,6 +26,8 @@ export interface PodSandboxes {
   ): Promise<{ readonly id: string; readonly ip: string | undefined }>;
   stop(id: string, options: { readonly graceMs: number }): Promise<unknown>;
   remove(id: string): Promise<unknown>;
+  /** Ids of the sandboxes that were made for a pod, also of half-made ones. */
+  ofPod(uid: string): readonly string[];
 }
 
 /** How a container ended. */
@@ -47,8 +49,11 @@ export interface PodContainers {
   remove(id: string): Promise<unknown>;
   /** Settles when the container has ended and all its output is in its log. */
   wait(id: string, options: { readonly signal?: AbortSignal }): Promise<PodContainerExit>;
-  /** Undefined: no such container any more. */
-  state(id: string): 'created' | 'running' | 'exited' | undefined;
+  /** Ids of all containers of a sandbox. */
+  ofSandbox(sandboxId: string): readonly string[];
+  isRunning(id: string): boolean;
+  /** How it ended; undefined while it has not, and when there is no such container any more. */
+  exitOf(id: string): PodContainerExit | undefined;
 }
 
 /** The lower ranks, as far as pods use them; the engine binds them, tests bring fakes. */

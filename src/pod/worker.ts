@@ -59,7 +59,7 @@ export interface PodWorkerOptions {
   readonly onPullProgress: (progress: PodPullProgress) => void;
   /** Stores what is known; settles when it is durable. */
   readonly onProgress: (progress: PodProgress) => Promise<void>;
-  /** Asked before each restart: true when somebody in another process wants the pod to end. */
+  /** Asked before each start: true when somebody in another process wants the pod to end. */
   readonly isStopRequested: () => boolean;
 }
 
@@ -147,7 +147,7 @@ export class PodWorker {
     try {
       const { initContainers, containers, restartPolicy } = this.#options.pod.spec;
       for (const container of initContainers) {
-        if (this.#stopping.signal.aborted) break;
+        if (this.#isToEnd()) break;
         const exitCode = await this.#makeRunner(container, true).run();
         if (exitCode !== 0 && restartPolicy === 'Never') return await this.#finish();
       }
@@ -170,7 +170,7 @@ export class PodWorker {
   }
 
   async #runTogether(containers: readonly PodContainer[]): Promise<void> {
-    if (this.#stopping.signal.aborted) return;
+    if (this.#isToEnd()) return;
     const runners = containers.map((container) => this.#makeRunner(container, false));
     let failure: { readonly error: unknown } | undefined;
     await Promise.all(
@@ -211,6 +211,7 @@ export class PodWorker {
       sandboxId: sandbox.id,
       container,
       restartPolicy: pod.spec.restartPolicy,
+      graceMs: killGraceMs(pod),
       isInit,
       configure: (attempt) => this.#configure(container, attempt),
       isStopRequested,
@@ -318,8 +319,12 @@ export class PodWorker {
   #phase(): PodPhase {
     return podPhase(this.#statuses, {
       restartPolicy: this.#options.pod.spec.restartPolicy,
-      isStopping: this.#stopping.signal.aborted || this.#options.isStopRequested(),
+      isStopping: this.#isToEnd(),
     });
+  }
+
+  #isToEnd(): boolean {
+    return this.#stopping.signal.aborted || this.#options.isStopRequested();
   }
 
   #store(): Promise<void> {

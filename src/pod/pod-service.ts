@@ -1,0 +1,368 @@
+import { randomUUID } from 'node:crypto';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { AlreadyExistsError, FailedPreconditionError, NotFoundError } from '../errors.js';
+import { applyPodDefaults, type Pod } from '../objects/defaults.js';
+import type { PodManifest } from '../objects/pod-schema.js';
+import { validatePod } from '../objects/validate.js';
+import type { Collection, RecordStore } from '../record-store.js';
+import { Rollback } from '../rollback.js';
+import type { PodFacts } from './environment.js';
+import type { PodEvent, PodPullProgress } from './events.js';
+import { PodHandle, type StopPodOptions } from './pod-handle.js';
+import type { PodLogEntry, PodLogsOptions } from './pod-logs.js';
+import { isAlive, type PodRecord, processIdentity } from './pod-record.js';
+import { recordLogs } from './record-logs.js';
+import type { PodServices } from './services.js';
+import {
+  type ContainerStatus,
+  initialStatuses,
+  type PodPhase,
+  podPhase,
+  terminated,
+} from './status.js';
+import { killGraceMs } from './terminate.js';
+import { PodWorker } from './worker.js';
+
+const DEFAULT_NAMESPACE = 'default';
+/** Exit code and reason of a container that is gone without a trace. @see contracts/kubernetes-semantics.md I14 */
+const UNKNOWN_EXIT_CODE = 137;
+/** How long a stopped pod's own worker, in another process, has to tidy up before somebody else does. */
+const OWNER_TIDY_MS = 5000;
+const OWNER_POLL_MS = 50;
+
+export interface RunPodOptions {
+  /**
+   * What becomes of the pod when this process ends without having removed it: `kill` leaves nothing behind, `keep` leaves it running
+   * for `cais ps` and `cais stop`. Absent: `kill`.
+   */
+  readonly onOwnerExit?: 'keep' | 'kill';
+  /** Whoever stops the pod from another process removes it too. Absent: false. */
+  readonly isRemovedAtEnd?: boolean;
+  /** Ends the preparation with an error, or stops the running pod. */
+  readonly signal?: AbortSignal;
+  readonly onEvent?: (event: PodEvent) => void;
+  readonly onPullProgress?: (progress: PodPullProgress) => void;
+}
+
+/** A pod as a list shows it, with the state that its containers have now. */
+export interface PodSummary {
+  readonly name: string;
+  readonly namespace: string;
+  readonly uid: string;
+  readonly phase: PodPhase;
+  readonly reason?: string;
+  readonly ip?: string;
+  readonly createdAtMs: number;
+  /** Whether a worker looks after it; without one nothing is started again. */
+  readonly hasOwner: boolean;
+  readonly containers: readonly ContainerStatus[];
+}
+
+export interface PodServiceOptions {
+  readonly records: RecordStore;
+  readonly services: PodServices;
+  readonly facts: Omit<PodFacts, 'podIps' | 'uid'>;
+  readonly directories: { readonly logs: string; readonly pods: string };
+}
+
+/** The pods of one root: those that this process runs, and the records of all. */
+export class PodService {
+  readonly #options: PodServiceOptions;
+  readonly #records: Collection<PodRecord>;
+  readonly #handles = new Map<
+    string,
+    { readonly handle: PodHandle; readonly onOwnerExit: string }
+  >();
+
+  constructor(options: PodServiceOptions) {
+    this.#options = options;
+    this.#records = options.records.collection<PodRecord>('pods');
+  }
+
+  /**
+   * Makes a pod and runs it; settles when its images are there and its sandbox is up, while the containers are started.
+   * A manifest without `restartPolicy` means `Never` here. Everything is undone when this fails.
+   * @throws ValidationError, AlreadyExistsError, ImageUnavailableError, and what a sandbox throws.
+   */
+  async run(manifest: PodManifest, options: RunPodOptions = {}): Promise<PodHandle> {
+    const { onOwnerExit = 'kill', isRemovedAtEnd = false, signal } = options;
+    const pod = applyPodDefaults(validatePod({ value: manifest }), { restartPolicy: 'Never' });
+    const record = await this.#createRecord(pod, { onOwnerExit, isRemovedAtEnd });
+    const { uid } = record;
+    const worker = new PodWorker({
+      pod,
+      services: this.#options.services,
+      facts: { ...this.#options.facts, uid },
+      logDirectory: record.logDirectory,
+      volumeDirectory: record.volumeDirectory,
+      onOwnerExit,
+      onEvent: options.onEvent ?? (() => undefined),
+      onPullProgress: options.onPullProgress ?? (() => undefined),
+      isStopRequested: () => this.#records.get(uid)?.isStopRequested ?? true,
+      onProgress: async ({ statuses, ...progress }) => {
+        const change = { ...progress, containers: statuses };
+        await this.#update(uid, (current) => ({ ...current, ...change }));
+      },
+    });
+    const rollback = new Rollback();
+    rollback.add('make the pod', () => this.#erase(record));
+    try {
+      await worker.prepare(signal);
+    } catch (error) {
+      throw await rollback.run(error);
+    }
+    rollback.commit();
+    const ended = worker.run().finally(() => this.#release(uid));
+    const stop = (stopOptions: StopPodOptions) =>
+      worker.stop(killGraceMs(pod, stopOptions.graceSeconds));
+    const handle = new PodHandle({
+      name: pod.metadata.name,
+      namespace: pod.metadata.namespace,
+      uid,
+      ip: worker.ip,
+      logs: worker.logs,
+      ended,
+      stop,
+      remove: async () => {
+        await stop({});
+        await ended.catch(() => undefined);
+        await this.#erase(record);
+        this.#handles.delete(uid);
+      },
+    });
+    this.#handles.set(uid, { handle, onOwnerExit });
+    // A failing stop shows in wait(): the containers' own services report it.
+    signal?.addEventListener('abort', () => void handle.stop().catch(() => undefined), {
+      once: true,
+    });
+    return handle;
+  }
+
+  /** Every pod, oldest first. */
+  list(): PodSummary[] {
+    return this.#records
+      .list()
+      .map(({ value }) => this.#summarize(value))
+      .sort((one, other) => one.createdAtMs - other.createdAtMs);
+  }
+
+  /** @throws NotFoundError */
+  get(name: string, namespace = DEFAULT_NAMESPACE): PodSummary {
+    return this.#summarize(this.#find(name, namespace));
+  }
+
+  /**
+   * Ends a pod, whoever runs it, and gives its network, namespaces and cgroups back. What a foreground run made is removed too.
+   * Success when it has ended already.
+   * @throws NotFoundError
+   */
+  async stop(name: string, options: StopPodOptions & { namespace?: string } = {}): Promise<void> {
+    const record = this.#find(name, options.namespace ?? DEFAULT_NAMESPACE);
+    await this.#stop(record, options);
+    if (record.isRemovedAtEnd) await this.#erase(record);
+  }
+
+  /**
+   * Removes an ended pod and its logs; with `force` it is stopped first.
+   * @throws NotFoundError
+   * @throws FailedPreconditionError while it runs.
+   */
+  async remove(name: string, options: { namespace?: string; force?: boolean } = {}): Promise<void> {
+    const record = this.#find(name, options.namespace ?? DEFAULT_NAMESPACE);
+    const summary = this.#summarize(record);
+    if (!isEnded(summary.phase)) {
+      if (!options.force) {
+        throw new FailedPreconditionError(
+          `Cannot remove pod "${name}": it is running; stop it first, or force the removal`,
+        );
+      }
+      await this.#stop(record, {});
+    }
+    await this.#erase(record);
+  }
+
+  /**
+   * Lines of a pod's containers, also of a pod that another process runs.
+   * @throws NotFoundError for an unknown pod or container.
+   */
+  async *logs(
+    name: string,
+    options: PodLogsOptions & { namespace?: string } = {},
+  ): AsyncGenerator<PodLogEntry> {
+    const { namespace = DEFAULT_NAMESPACE, container, signal } = options;
+    const record = this.#find(name, namespace);
+    if (container !== undefined && !record.containers.some((one) => one.name === container)) {
+      const names = record.containers.map((one) => one.name).join(', ');
+      throw new NotFoundError(`Pod "${name}" has no container "${container}": it has ${names}`);
+    }
+    const leaving = new AbortController();
+    try {
+      const logs = recordLogs(record, {
+        read: () => this.#records.get(record.uid),
+        containers: this.#options.services.containers,
+        signal: AbortSignal.any([leaving.signal, ...(signal ? [signal] : [])]),
+      });
+      yield* logs.read(options);
+    } finally {
+      leaving.abort();
+    }
+  }
+
+  /** Removes what dead owners left that wanted nothing to stay. Called once, when the engine opens. */
+  async collect(): Promise<void> {
+    for (const { value: record } of this.#records.list()) {
+      if (record.onOwnerExit === 'keep' || isAlive(record.owner)) continue;
+      await this.#erase(record);
+    }
+  }
+
+  /** Ends and removes the pods of this process that were not to outlive it; the others go on. */
+  async close(): Promise<void> {
+    const own = [...this.#handles.values()].filter(({ onOwnerExit }) => onOwnerExit === 'kill');
+    await Promise.all(own.map(({ handle }) => handle.remove()));
+  }
+
+  async #createRecord(
+    pod: Pod,
+    options: Pick<PodRecord, 'onOwnerExit' | 'isRemovedAtEnd'>,
+  ): Promise<PodRecord> {
+    const { name, namespace } = pod.metadata;
+    const uid = randomUUID();
+    const owner = processIdentity(process.pid);
+    if (owner === undefined) throw new Error('/proc does not show this process');
+    const record: PodRecord = {
+      uid,
+      pod,
+      createdAtMs: Date.now(),
+      logDirectory: join(this.#options.directories.logs, `${namespace}_${name}_${uid}`),
+      volumeDirectory: join(this.#options.directories.pods, uid),
+      owner,
+      ...options,
+      isStopRequested: false,
+      phase: 'Pending',
+      containers: initialStatuses(pod),
+    };
+    await this.#options.records.transaction((write) => {
+      if (this.#records.list().some(({ value }) => isNamed(value, name, namespace))) {
+        throw new AlreadyExistsError(
+          `Pod "${name}" exists already in namespace "${namespace}": remove it with "cais rm ${name}", or use another name`,
+        );
+      }
+      write.put(this.#records, uid, record);
+    });
+    return record;
+  }
+
+  #find(name: string, namespace: string): PodRecord {
+    const found = this.#records.list().find(({ value }) => isNamed(value, name, namespace));
+    if (found === undefined) {
+      throw new NotFoundError(`Pod "${name}" does not exist in namespace "${namespace}"`);
+    }
+    return found.value;
+  }
+
+  async #stop(record: PodRecord, options: StopPodOptions): Promise<void> {
+    const { uid, pod } = record;
+    const { containers, sandboxes } = this.#options.services;
+    await this.#update(uid, (current) => ({ ...current, isStopRequested: true }));
+    const timeoutMs = killGraceMs(pod, options.graceSeconds);
+    const ids = sandboxes.ofPod(uid).flatMap((id) => containers.ofSandbox(id));
+    const running = ids.filter((id) => containers.isRunning(id));
+    await Promise.all(running.map((id) => containers.stop(id, { timeoutMs })));
+    await this.#awaitOwner(uid);
+    await this.#release(uid);
+    await this.#update(uid, (current) => {
+      const { phase, containers: statuses } = this.#summarize(current);
+      return { ...current, containers: statuses, phase: isEnded(phase) ? phase : 'Failed' };
+    });
+  }
+
+  /** The pod's worker, if it lives in another process, sees the end too and tidies up: two at once would only collide. */
+  async #awaitOwner(uid: string): Promise<void> {
+    const deadline = Date.now() + OWNER_TIDY_MS;
+    while (Date.now() < deadline) {
+      const record = this.#records.get(uid);
+      if (record === undefined || isEnded(record.phase) || !isAlive(record.owner)) return;
+      await sleep(OWNER_POLL_MS);
+    }
+  }
+
+  /** Removes the containers and the sandbox; what is known of them goes to the record first. */
+  async #release(uid: string): Promise<void> {
+    const { containers, sandboxes } = this.#options.services;
+    for (const sandboxId of sandboxes.ofPod(uid)) {
+      await this.#update(uid, (current) => ({
+        ...current,
+        containers: this.#liveStatuses(current.containers),
+      }));
+      const ids = containers.ofSandbox(sandboxId);
+      await Promise.all(ids.map((id) => containers.stop(id, { timeoutMs: 0 })));
+      await Promise.all(ids.map((id) => containers.remove(id)));
+      await sandboxes.stop(sandboxId, { graceMs: 0 });
+      await sandboxes.remove(sandboxId);
+    }
+  }
+
+  /** Removes all traces of a pod; its record last, so that an interrupted removal can be repeated. */
+  async #erase(record: PodRecord): Promise<void> {
+    await this.#release(record.uid);
+    const { removeTree } = this.#options.services;
+    await removeTree(record.volumeDirectory);
+    await removeTree(record.logDirectory);
+    await this.#records.remove(record.uid);
+  }
+
+  #summarize(record: PodRecord): PodSummary {
+    const { pod, uid, ip, reason, createdAtMs } = record;
+    const containers = this.#liveStatuses(record.containers);
+    const hasOwner = isAlive(record.owner) && !isEnded(record.phase);
+    const phase = isEnded(record.phase)
+      ? record.phase
+      : podPhase(containers, {
+          restartPolicy: hasOwner ? pod.spec.restartPolicy : 'Never',
+          isStopping: !hasOwner,
+        });
+    return {
+      name: pod.metadata.name,
+      namespace: pod.metadata.namespace,
+      uid,
+      phase,
+      ...(reason === undefined ? {} : { reason }),
+      ...(ip === undefined ? {} : { ip }),
+      createdAtMs,
+      hasOwner,
+      containers,
+    };
+  }
+
+  #liveStatuses(statuses: readonly ContainerStatus[]): ContainerStatus[] {
+    const { containers } = this.#options.services;
+    return statuses.map((status) => {
+      const { state, containerId } = status;
+      if (state.type !== 'running' || containerId === undefined) return status;
+      if (containers.isRunning(containerId)) return status;
+      const exit = containers.exitOf(containerId) ?? {
+        exitCode: UNKNOWN_EXIT_CODE,
+        oomKilled: false,
+        reason: 'ContainerStatusUnknown',
+        startedAtMs: state.startedAtMs,
+        finishedAtMs: state.startedAtMs,
+      };
+      return { ...status, state: terminated(exit) };
+    });
+  }
+
+  async #update(uid: string, change: (current: PodRecord) => PodRecord): Promise<void> {
+    // A removed pod is not brought back by a late report.
+    await this.#records.update(uid, (current) => current && change(current), { essential: true });
+  }
+}
+
+function isNamed({ pod }: PodRecord, name: string, namespace: string): boolean {
+  return pod.metadata.name === name && pod.metadata.namespace === namespace;
+}
+
+function isEnded(phase: PodPhase): boolean {
+  return phase === 'Succeeded' || phase === 'Failed';
+}
