@@ -1,5 +1,5 @@
-import { readFileSync } from 'node:fs';
 import type { Pod } from '../objects/defaults.js';
+import { currentBootId, isAlive, type ProcessIdentity } from '../sandbox/process-identity.js';
 import type { ContainerStatus, PodPhase } from './status.js';
 
 /** What is stored of a pod, under its uid, from before anything is made for it until after everything is gone. */
@@ -15,6 +15,7 @@ export interface PodRecord {
   readonly isRemovedAtEnd: boolean;
   /** The process whose worker runs the pod. */
   readonly owner: ProcessIdentity;
+  readonly bootId: string;
   /** Somebody wants the pod to end: its worker must restart nothing. */
   readonly isStopRequested: boolean;
   readonly phase: PodPhase;
@@ -24,34 +25,7 @@ export interface PodRecord {
   readonly containers: readonly ContainerStatus[];
 }
 
-/** Names one process for ever, over reuse of its pid and over reboots. */
-export interface ProcessIdentity {
-  readonly pid: number;
-  readonly startTicks: string;
-  readonly bootId: string;
-}
-
-/** Identity of a running process; undefined when there is none with that pid. */
-export function processIdentity(pid: number): ProcessIdentity | undefined {
-  let stat: string;
-  try {
-    stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-  } catch {
-    return undefined;
-  }
-  // The command name is in parentheses and may hold anything, also parentheses and blanks.
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  const [state] = fields;
-  if (state === 'Z' || state === 'X') return undefined;
-  return { pid, startTicks: fields[19] ?? '', bootId: bootId() };
-}
-
-/** Whether the process still runs. */
-export function isAlive(identity: ProcessIdentity): boolean {
-  const now = processIdentity(identity.pid);
-  return now?.startTicks === identity.startTicks && now.bootId === identity.bootId;
-}
-
-function bootId(): string {
-  return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+/** Whether the process whose worker runs the pod still lives. */
+export function hasLivingOwner({ owner, bootId }: Pick<PodRecord, 'owner' | 'bootId'>): boolean {
+  return bootId === currentBootId() && isAlive(owner);
 }

@@ -7,11 +7,12 @@ import type { PodManifest } from '../objects/pod-schema.js';
 import { validatePod } from '../objects/validate.js';
 import type { Collection, RecordStore } from '../record-store.js';
 import { Rollback } from '../rollback.js';
+import { currentBootId, ownIdentity } from '../sandbox/process-identity.js';
 import type { PodFacts } from './environment.js';
 import type { PodEvent, PodPullProgress } from './events.js';
 import { PodHandle, type StopPodOptions } from './pod-handle.js';
 import type { PodLogEntry, PodLogsOptions } from './pod-logs.js';
-import { isAlive, type PodRecord, processIdentity } from './pod-record.js';
+import { hasLivingOwner, type PodRecord } from './pod-record.js';
 import { recordLogs } from './record-logs.js';
 import type { PodServices } from './services.js';
 import {
@@ -212,7 +213,7 @@ export class PodService {
   /** Removes what dead owners left that wanted nothing to stay. Called once, when the engine opens. */
   async collect(): Promise<void> {
     for (const { value: record } of this.#records.list()) {
-      if (record.onOwnerExit === 'keep' || isAlive(record.owner)) continue;
+      if (record.onOwnerExit === 'keep' || hasLivingOwner(record)) continue;
       await this.#erase(record);
     }
   }
@@ -229,15 +230,14 @@ export class PodService {
   ): Promise<PodRecord> {
     const { name, namespace } = pod.metadata;
     const uid = randomUUID();
-    const owner = processIdentity(process.pid);
-    if (owner === undefined) throw new Error('/proc does not show this process');
     const record: PodRecord = {
       uid,
       pod,
       createdAtMs: Date.now(),
       logDirectory: join(this.#options.directories.logs, `${namespace}_${name}_${uid}`),
       volumeDirectory: join(this.#options.directories.pods, uid),
-      owner,
+      owner: ownIdentity(),
+      bootId: currentBootId(),
       ...options,
       isStopRequested: false,
       phase: 'Pending',
@@ -283,7 +283,7 @@ export class PodService {
     const deadline = Date.now() + OWNER_TIDY_MS;
     while (Date.now() < deadline) {
       const record = this.#records.get(uid);
-      if (record === undefined || isEnded(record.phase) || !isAlive(record.owner)) return;
+      if (record === undefined || isEnded(record.phase) || !hasLivingOwner(record)) return;
       await sleep(OWNER_POLL_MS);
     }
   }
@@ -292,14 +292,12 @@ export class PodService {
   async #release(uid: string): Promise<void> {
     const { containers, sandboxes } = this.#options.services;
     for (const sandboxId of sandboxes.ofPod(uid)) {
+      const ids = containers.ofSandbox(sandboxId);
+      await Promise.all(ids.map((id) => containers.stop(id, { timeoutMs: 0 })));
       await this.#update(uid, (current) => ({
         ...current,
         containers: this.#liveStatuses(current.containers),
       }));
-      const ids = containers.ofSandbox(sandboxId);
-      await Promise.all(ids.map((id) => containers.stop(id, { timeoutMs: 0 })));
-      await Promise.all(ids.map((id) => containers.remove(id)));
-      await sandboxes.stop(sandboxId, { graceMs: 0 });
       await sandboxes.remove(sandboxId);
     }
   }
@@ -316,7 +314,7 @@ export class PodService {
   #summarize(record: PodRecord): PodSummary {
     const { pod, uid, ip, reason, createdAtMs } = record;
     const containers = this.#liveStatuses(record.containers);
-    const hasOwner = isAlive(record.owner) && !isEnded(record.phase);
+    const hasOwner = hasLivingOwner(record) && !isEnded(record.phase);
     const phase = isEnded(record.phase)
       ? record.phase
       : podPhase(containers, {

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { PodLogs } from './pod-logs.js';
-import { isAlive, type PodRecord } from './pod-record.js';
+import { hasLivingOwner, type PodRecord } from './pod-record.js';
 import type { PodContainers } from './services.js';
 
 /** How soon a follower learns that the pod's worker, in another process, has started a container again. */
@@ -62,7 +62,7 @@ function addAttempts(record: PodRecord, { logs, seen, options }: Following): voi
 
 function mayGrow(record: PodRecord, { containers }: RecordLogsOptions): boolean {
   if (record.phase === 'Succeeded' || record.phase === 'Failed') return false;
-  if (isAlive(record.owner)) return true;
+  if (hasLivingOwner(record)) return true;
   return record.containers.some(
     ({ state, containerId }) =>
       state.type === 'running' && containerId !== undefined && containers.isRunning(containerId),

@@ -18,13 +18,13 @@ export interface PodImage {
   readonly user: string;
 }
 
-/** What a pod needs of sandboxes. Stop and remove succeed when nothing is left to do. */
+/** What a pod needs of sandboxes. */
 export interface PodSandboxes {
   run(
     config: SandboxConfig,
     options: { readonly signal?: AbortSignal },
   ): Promise<{ readonly id: string; readonly ip: string | undefined }>;
-  stop(id: string, options: { readonly graceMs: number }): Promise<unknown>;
+  /** Ends and removes the sandbox with its containers; absent is success. */
   remove(id: string): Promise<unknown>;
   /** Ids of the sandboxes that were made for a pod, also of half-made ones. */
   ofPod(uid: string): readonly string[];

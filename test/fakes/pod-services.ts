@@ -67,8 +67,8 @@ export class FakePodServices implements PodServices {
       this.journal.push('sandbox');
       return { id, ip: config.hostNetwork ? undefined : '10.88.0.2' };
     },
-    stop: async () => undefined,
     remove: async (id) => {
+      for (const containerId of this.containers.ofSandbox(id)) this.#containers.delete(containerId);
       this.sandboxConfigs.delete(id);
     },
     ofPod: (uid) =>
