@@ -18,7 +18,7 @@ inline constexpr size_t kMaxLinkTargetBytes = 4095;
 // The header of an EROFS xattr has 16 bits for the size of a value and the inode 16 bits for the
 // size of all in units of 4 bytes.
 inline constexpr size_t kMaxXattrValueBytes = 65535;
-inline constexpr size_t kMaxXattrAreaBytes = 4 * 65534 + 12;
+inline constexpr size_t kMaxXattrAreaBytes = 4 * 65500;  // leaves room for the mark of overlayfs
 // ext4 with 4 KiB blocks takes no longer file.
 inline constexpr uint64_t kMaxFileBytes = (uint64_t{1} << 44) - 4096;
 

@@ -352,8 +352,7 @@ void LayerTree::Describe(const TarEntry& entry, LayerInode& inode) {
   inode.mtime_nanos = entry.mtime_nanos;
   std::string encoded;
   for (const auto& [name, value] : entry.xattrs) AppendXattr(name, value, encoded);
-  inode.xattrs = bytes_.Keep(encoded);
-  inode.xattr_bytes = static_cast<uint32_t>(encoded.size());
+  KeepXattrs(encoded, inode);
   switch (entry.type) {
     case EntryType::kFile: {
       inode.size = entry.size;
@@ -384,6 +383,18 @@ void LayerTree::Describe(const TarEntry& entry, LayerInode& inode) {
   }
 }
 
+void LayerTree::KeepXattrs(const std::string& encoded, LayerInode& inode) {
+  inode.xattrs = bytes_.Keep(encoded);
+  inode.xattr_bytes = static_cast<uint32_t>(encoded.size());
+}
+
+// In the form of overlayfs.
+void LayerTree::MarkOpaque(LayerInode& inode) {
+  std::string encoded(inode.xattrs, inode.xattr_bytes);
+  AppendXattr("trusted.overlay.opaque", "y", encoded);
+  KeepXattrs(encoded, inode);
+}
+
 void LayerTree::SortChildren(InodeId directory, std::vector<PlaceId>& children) {
   children.clear();
   for (PlaceId id = inodes_[directory].device_or_child; id != kNoId; id = places_[id].next) {
@@ -412,6 +423,7 @@ const std::vector<InodeId>& LayerTree::Arrange() {
   for (size_t at = 0; at < order_.size(); ++at) {
     const InodeId directory = order_[at];
     if (inodes_[directory].type != EntryType::kDirectory) continue;
+    if (inodes_[directory].opaque) MarkOpaque(inodes_[directory]);
     SortChildren(directory, children);
     for (const PlaceId child : children) {
       LayerPlace& place = places_[child];

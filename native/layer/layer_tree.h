@@ -153,6 +153,8 @@ class LayerTree {
   InodeId MakeDirectory(PlaceId place);
   InodeId MakeWhiteout();
   void Describe(const TarEntry& entry, LayerInode& inode);
+  void KeepXattrs(const std::string& encoded, LayerInode& inode);
+  void MarkOpaque(LayerInode& inode);
   void SortChildren(InodeId directory, std::vector<PlaceId>& children);
   Status CheckLimits(const TarEntry& entry) const;
   Status CheckSparse(const TarEntry& entry);

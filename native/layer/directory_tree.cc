@@ -1,0 +1,305 @@
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "kernel/unique_fd.h"
+#include "layer/directory_cache.h"
+#include "layer/disk_reserve.h"
+#include "layer/layer_end.h"
+#include "layer/layer_tree.h"
+
+namespace cais {
+namespace {
+
+// What a file costs on the disk besides its data, roughly.
+constexpr uint64_t kEntryBytes = 4096;
+
+std::pair<timespec, timespec> TimesOf(const LayerInode& inode) {
+  timespec time{};
+  time.tv_sec = inode.mtime_seconds;
+  time.tv_nsec = inode.mtime_nanos;
+  return {time, time};
+}
+
+// The directory form: a tree "layer" in the private directory of the job. Names are decided by
+// LayerTree; the kernel sees one component at a time, below descriptors of directories that this
+// object has made. What a later entry displaces is moved to "discarded" beside it. Directories are
+// 0700 until Finish gives them their attributes, so that nothing written later changes their times.
+class DirectoryTree final : public LayerEnd {
+ public:
+  DirectoryTree(int job_fd, std::shared_ptr<UniqueFd> root, const EndLimits& limits)
+      : job_fd_(job_fd),
+        tree_(limits),
+        root_(root),
+        directories_(tree_, root),
+        reserve_(root->get(), limits.reserve_bytes) {}
+
+  Status TarBytes(std::string_view) override { return Done{}; }
+
+  Status Entry(TarEntry entry) override {
+    Result<LayerChange> added = tree_.Add(entry);
+    if (!added.ok()) return added.failure();
+    const LayerChange& change = added.value();
+    const Status reserved = reserve_.Take(kEntryBytes * (1 + change.implied.size()));
+    if (!reserved.ok()) return reserved;
+    for (const InodeId directory : change.implied) {
+      const Status made = MakeDirectory(tree_.inode(directory).place);
+      if (!made.ok()) return made;
+    }
+    if (change.displaced) {
+      const Status discarded = Discard(change.place);
+      if (!discarded.ok()) return discarded;
+    }
+    switch (change.kind) {
+      case LayerChange::Kind::kNone:
+        return Done{};
+      case LayerChange::Kind::kHardLink:
+        return MakeHardLink(change);
+      case LayerChange::Kind::kInode:
+        return MakeInode(change.place);
+    }
+    return Done{};
+  }
+
+  Status FileData(uint64_t file_offset, std::string_view bytes) override {
+    if (!file_) return Done{};
+    const Status reserved = reserve_.Take(bytes.size());
+    if (!reserved.ok()) return reserved;
+    while (!bytes.empty()) {
+      const ssize_t written =
+          ::pwrite(file_.get(), bytes.data(), bytes.size(), static_cast<off_t>(file_offset));
+      if (written < 0) {
+        if (errno == EINTR) continue;
+        return Errno("pwrite", tree_.PathOf(file_place_));
+      }
+      bytes.remove_prefix(static_cast<size_t>(written));
+      file_offset += static_cast<uint64_t>(written);
+    }
+    return Done{};
+  }
+
+  Status EndEntry() override {
+    if (!file_) return Done{};
+    const LayerInode& inode = tree_.inode(tree_.place(file_place_).inode);
+    // Also the hole at the end of a sparse file.
+    if (inode.size > 0 && ::ftruncate(file_.get(), static_cast<off_t>(inode.size)) != 0) {
+      return Errno("ftruncate", tree_.PathOf(file_place_));
+    }
+    struct stat status;
+    if (::fstat(file_.get(), &status) != 0) return Errno("fstat", tree_.PathOf(file_place_));
+    layer_bytes_ += static_cast<uint64_t>(status.st_blocks) * 512;
+    const Status described = DescribeOpen(file_.get(), inode, file_place_);
+    file_.Reset();
+    return described;
+  }
+
+  Result<EndSummary> Finish() override {
+    const std::vector<InodeId>& order = tree_.Arrange();
+    // Directories come before what is in them; the other way round each is complete when it gets
+    // its time.
+    for (auto id = order.rbegin(); id != order.rend(); ++id) {
+      if (tree_.inode(*id).type != EntryType::kDirectory) continue;
+      const Status finished = FinishDirectory(*id);
+      if (!finished.ok()) return finished.failure();
+    }
+    return EndSummary{tree_.entries(), layer_bytes_, tree_.ImpliedDirectories()};
+  }
+
+ private:
+  Status MakeDirectory(PlaceId id) {
+    const LayerPlace& place = tree_.place(id);
+    Result<std::shared_ptr<UniqueFd>> parent = directories_.Open(place.parent);
+    if (!parent.ok()) return parent.failure();
+    const std::string name(place.Name());
+    if (::mkdirat(parent.value()->get(), name.c_str(), 0700) != 0) {
+      return Errno("mkdirat", tree_.PathOf(id));
+    }
+    layer_bytes_ += kEntryBytes;
+    return Done{};
+  }
+
+  Status MakeInode(PlaceId id) {
+    const LayerPlace& place = tree_.place(id);
+    const LayerInode& inode = tree_.inode(place.inode);
+    if (inode.type == EntryType::kDirectory) return MakeDirectory(id);
+    Result<std::shared_ptr<UniqueFd>> parent = directories_.Open(place.parent);
+    if (!parent.ok()) return parent.failure();
+    const int parent_fd = parent.value()->get();
+    const std::string name(place.Name());
+    switch (inode.type) {
+      case EntryType::kFile:
+        file_.Reset(::openat(parent_fd, name.c_str(),
+                             O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+        if (!file_) return Errno("openat", tree_.PathOf(id));
+        file_place_ = id;
+        return Done{};
+      case EntryType::kSymlink:
+        if (::symlinkat(std::string(LayerTree::LinkTarget(inode)).c_str(), parent_fd,
+                        name.c_str()) != 0) {
+          return Errno("symlinkat", tree_.PathOf(id));
+        }
+        break;
+      default: {
+        const Status made = MakeNode(parent_fd, id);
+        if (!made.ok()) return made;
+        break;
+      }
+    }
+    return DescribeClosed(parent_fd, id);
+  }
+
+  Status MakeNode(int parent_fd, PlaceId id) {
+    const LayerPlace& place = tree_.place(id);
+    const LayerInode& inode = tree_.inode(place.inode);
+    const bool fifo = inode.type == EntryType::kFifo;
+    const mode_t type = fifo ? S_IFIFO : inode.type == EntryType::kCharacter ? S_IFCHR : S_IFBLK;
+    const uint32_t device = fifo ? 0 : inode.device_or_child;
+    if (::mknodat(parent_fd, std::string(place.Name()).c_str(), type | 0600,
+                  makedev(device >> 20, device & 0xfffff)) != 0) {
+      return Errno("mknodat", tree_.PathOf(id));
+    }
+    return Done{};
+  }
+
+  Status MakeHardLink(const LayerChange& change) {
+    const LayerPlace& from = tree_.place(change.target);
+    const LayerPlace& to = tree_.place(change.place);
+    Result<std::shared_ptr<UniqueFd>> from_parent = directories_.Open(from.parent);
+    if (!from_parent.ok()) return from_parent.failure();
+    Result<std::shared_ptr<UniqueFd>> to_parent = directories_.Open(to.parent);
+    if (!to_parent.ok()) return to_parent.failure();
+    // Without AT_SYMLINK_FOLLOW: a hard link to a symbolic link is one more name of the link.
+    if (::linkat(from_parent.value()->get(), std::string(from.Name()).c_str(),
+                 to_parent.value()->get(), std::string(to.Name()).c_str(), 0) != 0) {
+      return Errno("linkat", tree_.PathOf(change.place));
+    }
+    return Done{};
+  }
+
+  // Moves what stands at a place out of the tree. One rename also for a directory full of files.
+  Status Discard(PlaceId id) {
+    if (!discarded_) {
+      if (::mkdirat(job_fd_, "discarded", 0700) != 0) return Errno("mkdirat", "discarded");
+      discarded_.Reset(
+          ::openat(job_fd_, "discarded", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+      if (!discarded_) return Errno("openat", "discarded");
+    }
+    const LayerPlace& place = tree_.place(id);
+    Result<std::shared_ptr<UniqueFd>> parent = directories_.Open(place.parent);
+    if (!parent.ok()) return parent.failure();
+    const std::string new_name = std::to_string(discarded_count_++);
+    if (::renameat(parent.value()->get(), std::string(place.Name()).c_str(), discarded_.get(),
+                   new_name.c_str()) != 0) {
+      return Errno("renameat", tree_.PathOf(id));
+    }
+    return Done{};
+  }
+
+  // Whiteouts, then the attributes: from here on nothing is made in this directory.
+  Status FinishDirectory(InodeId id) {
+    Result<std::shared_ptr<UniqueFd>> fd = directories_.Open(id);
+    if (!fd.ok()) return fd.failure();
+    for (PlaceId child = tree_.FirstChild(id); child != kNoId; child = tree_.place(child).next) {
+      const LayerInode& inode = tree_.inode(tree_.place(child).inode);
+      if (inode.type != EntryType::kCharacter || inode.device_or_child != 0) continue;
+      Status made = MakeNode(fd.value()->get(), child);
+      if (made.ok()) made = DescribeClosed(fd.value()->get(), child);
+      if (!made.ok()) return made;
+    }
+    return DescribeOpen(fd.value()->get(), tree_.inode(id), tree_.inode(id).place);
+  }
+
+  // Owner first, since chown takes setuid bits and capabilities away; time last.
+  Status DescribeOpen(int fd, const LayerInode& inode, PlaceId place) {
+    if (::fchown(fd, inode.uid, inode.gid) != 0) return Errno("fchown", tree_.PathOf(place));
+    if (::fchmod(fd, inode.mode) != 0) return Errno("fchmod", tree_.PathOf(place));
+    const Status set = SetXattrs(inode, place, [fd](const char* name, std::string_view value) {
+      return ::fsetxattr(fd, name, value.data(), value.size(), 0);
+    });
+    if (!set.ok()) return set;
+    const auto [access, modification] = TimesOf(inode);
+    const timespec times[] = {access, modification};
+    if (::futimens(fd, times) != 0) return Errno("futimens", tree_.PathOf(place));
+    return Done{};
+  }
+
+  // For what cannot be opened without side effects: links, devices, FIFOs.
+  Status DescribeClosed(int parent_fd, PlaceId id) {
+    const LayerPlace& place = tree_.place(id);
+    const LayerInode& inode = tree_.inode(place.inode);
+    const std::string name(place.Name());
+    if (::fchownat(parent_fd, name.c_str(), inode.uid, inode.gid, AT_SYMLINK_NOFOLLOW) != 0) {
+      return Errno("fchownat", tree_.PathOf(id));
+    }
+    // Not AT_SYMLINK_NOFOLLOW, which old kernels lack: the name is ours and no link.
+    if (inode.type != EntryType::kSymlink &&
+        ::fchmodat(parent_fd, name.c_str(), inode.mode, 0) != 0) {
+      return Errno("fchmodat", tree_.PathOf(id));
+    }
+    // There is no setxattrat before Linux 6.13; the parent's descriptor stands for the path before
+    // the name.
+    const std::string path = "/proc/self/fd/" + std::to_string(parent_fd) + "/" + name;
+    const Status set = SetXattrs(inode, id, [&](const char* xattr, std::string_view value) {
+      return ::lsetxattr(path.c_str(), xattr, value.data(), value.size(), 0);
+    });
+    if (!set.ok()) return set;
+    const auto [access, modification] = TimesOf(inode);
+    const timespec times[] = {access, modification};
+    if (::utimensat(parent_fd, name.c_str(), times, AT_SYMLINK_NOFOLLOW) != 0) {
+      return Errno("utimensat", tree_.PathOf(id));
+    }
+    return Done{};
+  }
+
+  template <typename Set>
+  Status SetXattrs(const LayerInode& inode, PlaceId place, Set set) {
+    Status done = Done{};
+    LayerTree::ReadXattrs(inode, [&](std::string_view name, std::string_view value) {
+      if (!done.ok()) return;
+      const std::string name_text(name);
+      if (set(name_text.c_str(), value) == 0) return;
+      const int error = errno;
+      const std::string what =
+          QuoteName(place == kNoId ? "/" : tree_.PathOf(place)) + ", xattr " + QuoteName(name);
+      // ext4 keeps the xattrs of a file in one block and calls it a full disk when they do not fit.
+      if (error == ENOSPC || error == E2BIG || error == ERANGE) {
+        done = Refuse("LIMIT_EXCEEDED", "Entry " + what +
+                                            ": the file system of the layers does "
+                                            "not take xattrs of that size");
+      } else {
+        done = Failure{error, "setxattr", what, {}};
+      }
+    });
+    return done;
+  }
+
+  int job_fd_;
+  LayerTree tree_;
+  std::shared_ptr<UniqueFd> root_;
+  DirectoryCache directories_;
+  DiskReserve reserve_;
+  UniqueFd discarded_;
+  uint64_t discarded_count_ = 0;
+  UniqueFd file_;  // of the current entry
+  PlaceId file_place_ = kNoId;
+  uint64_t layer_bytes_ = 0;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<LayerEnd>> OpenDirectoryTree(int directory_fd, const EndLimits& limits) {
+  if (::mkdirat(directory_fd, "layer", 0700) != 0) return Errno("mkdirat", "layer");
+  auto root = std::make_shared<UniqueFd>(
+      ::openat(directory_fd, "layer", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (!*root) return Errno("openat", "layer");
+  return Result<std::unique_ptr<LayerEnd>>(
+      std::make_unique<DirectoryTree>(directory_fd, std::move(root), limits));
+}
+
+}  // namespace cais
