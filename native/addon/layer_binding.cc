@@ -6,12 +6,14 @@
 #include <algorithm>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "addon/async_task.h"
 #include "addon/layer_job.h"
 #include "addon/napi_args.h"
 #include "kernel/unique_fd.h"
 #include "layer/image_head.h"
+#include "layer/mend.h"
 #include "layer/sha256.h"
 
 namespace cais {
@@ -60,8 +62,28 @@ Napi::Value DigestLayerImage(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value BuildMendLayer(const Napi::CallbackInfo& info) {
-  Napi::Error::New(info.Env(), "buildMendLayer is not built yet").ThrowAsJavaScriptException();
-  return info.Env().Undefined();
+  Args args(info);
+  const Arg options = args.At(0, "options");
+  MendRequest request;
+  request.image_form = IsImageForm(options.Field("form"), args);
+  request.directory = options.Field("directory").Text();
+  for (const Arg& layer : options.Field("layers").List()) {
+    MendSource source;
+    source.root_fd = layer.Field("fd").Descriptor();
+    for (const Arg& name : layer.Field("impliedDirectories").List()) {
+      source.implied_directories.push_back(name.Bytes());
+    }
+    request.layers.push_back(std::move(source));
+  }
+  if (!args.ok()) return info.Env().Undefined();
+  return RunAsync<MendOutcome>(
+      info.Env(), [request = std::move(request)] { return BuildMendLayer(request); },
+      [](Napi::Env env, MendOutcome& outcome) -> Napi::Value {
+        Napi::Object result = Napi::Object::New(env);
+        result.Set("written", outcome.written);
+        result.Set("layerBytes", static_cast<double>(outcome.layer_bytes));
+        return result;
+      });
 }
 
 }  // namespace cais

@@ -14,11 +14,11 @@ namespace {
 // What a thread of the pipeline tells the main thread.
 enum class Event : uintptr_t { kRoom = 1, kEnd = 2 };
 
-PipelineOptions ReadOptions(const Arg& options) {
+PipelineOptions ReadOptions(const Arg& options, Args& args) {
   PipelineOptions read;
-  const std::string form = options.Field("form").Text();
-  read.open_end = [directory = form == "directory"](int fd, const EndLimits& limits) {
-    return directory ? OpenDirectoryTree(fd, limits) : OpenErofsImage(fd, limits);
+  read.open_end = [image = IsImageForm(options.Field("form"), args)](int fd,
+                                                                     const EndLimits& limits) {
+    return image ? OpenErofsImage(fd, limits) : OpenDirectoryTree(fd, limits);
   };
   read.directory = options.Field("directory").Text();
   read.save_blob = options.Field("saveBlob").Boolean();
@@ -65,6 +65,14 @@ void MarkHandled(Napi::Promise promise) {
 }
 
 }  // namespace
+
+bool IsImageForm(const Arg& form, Args& args) {
+  const std::string text = form.Text();
+  if (args.ok() && text != "image" && text != "directory") {
+    args.Fail(form.name() + ": expected \"image\" or \"directory\"");
+  }
+  return text == "image";
+}
 
 // Everything but `pipeline`, which locks by itself, belongs to the main thread. Lives until the
 // ThreadSafeFunction is finalized.
@@ -135,12 +143,8 @@ LayerJob::LayerJob(const Napi::CallbackInfo& info) : Napi::ObjectWrap<LayerJob>(
   Napi::Env env = info.Env();
   Args args(info);
   const Arg options_arg = args.At(0, "options");
-  PipelineOptions options = ReadOptions(options_arg);
+  PipelineOptions options = ReadOptions(options_arg, args);
   const Napi::Function on_drain = options_arg.Field("onDrain").Function();
-  const std::string form = options_arg.Field("form").Text();
-  if (form != "image" && form != "directory") {
-    args.Fail("options.form: expected \"image\" or \"directory\"");
-  }
   if (!args.ok()) return;
 
   auto state = std::make_shared<State>(env);

@@ -4,7 +4,12 @@
 
 #include <memory>
 
+#include "addon/napi_args.h"
+
 namespace cais {
+
+// Reads a LayerForm of src/native.ts.
+bool IsImageForm(const Arg& form, Args& args);
 
 // The class LayerJob of src/native.ts: a LayerPipeline with promises. What its threads report comes
 // to the main thread by a ThreadSafeFunction, which keeps the event loop alive until the job ends.
