@@ -38,6 +38,8 @@ function findNodeDirectory() {
 function nodeGyp(args) {
   const program = require.resolve('node-gyp/bin/node-gyp.js');
   const nodeDirectory = findNodeDirectory();
+  // npm hands its settings on as variables, which node-gyp prefers to arguments.
+  const { npm_config_nodedir: _, ...env } = process.env;
   const result = spawnSync(
     process.execPath,
     [
@@ -46,7 +48,7 @@ function nodeGyp(args) {
       '--loglevel=error',
       ...(nodeDirectory ? [`--nodedir=${nodeDirectory}`] : []),
     ],
-    { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'], maxBuffer: 2 ** 28 },
+    { encoding: 'utf8', env, stdio: ['ignore', 'pipe', 'pipe'], maxBuffer: 2 ** 28 },
   );
   if (result.error) throw result.error;
   if (result.status !== 0) {

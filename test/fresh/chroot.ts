@@ -106,8 +106,9 @@ exec chroot "$1" /bin/sh -c "cd /root/cais && $2"
     return { output: stdout + stderr, durationMs: performance.now() - begin };
   } catch (error) {
     const { stdout = '', stderr = '' } = error as { stdout?: string; stderr?: string };
-    throw new Error(`"${command}" failed in the fresh system:\n${stdout}${stderr}`.slice(-8000), {
-      cause: error,
-    });
+    // The error of execFile repeats all of it, so it is no cause worth printing.
+    throw new Error(
+      `"${command}" failed in the fresh system:\n${`${stdout}${stderr}`.slice(-8000)}`,
+    );
   }
 }
