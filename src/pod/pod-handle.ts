@@ -6,6 +6,8 @@ export interface PodHandleParts {
   readonly namespace: string;
   readonly uid: string;
   readonly ip: string | undefined;
+  /** Names of its containers, init containers first. */
+  readonly containers: readonly string[];
   readonly logs: PodLogs;
   readonly ended: Promise<PodResult>;
   readonly stop: (options: StopPodOptions) => Promise<void>;
@@ -24,6 +26,8 @@ export class PodHandle implements AsyncDisposable {
   readonly uid: string;
   /** Address of the pod; undefined on the host's network. */
   readonly ip: string | undefined;
+  /** Names of its containers, init containers first. */
+  readonly containers: readonly string[];
   readonly #parts: PodHandleParts;
 
   constructor(parts: PodHandleParts) {
@@ -31,6 +35,7 @@ export class PodHandle implements AsyncDisposable {
     this.namespace = parts.namespace;
     this.uid = parts.uid;
     this.ip = parts.ip;
+    this.containers = parts.containers;
     this.#parts = parts;
     // Whoever never asks for the result has not missed an unhandled rejection.
     parts.ended.catch(() => undefined);

@@ -122,6 +122,7 @@ export class PodService {
       namespace: pod.metadata.namespace,
       uid,
       ip: worker.ip,
+      containers: record.containers.map((status) => status.name),
       logs: worker.logs,
       ended,
       stop,

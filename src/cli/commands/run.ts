@@ -1,0 +1,95 @@
+import { validatePod } from '../../objects/validate.js';
+import type { PodEvent } from '../../pod/events.js';
+import type { PodHandle } from '../../pod/pod-handle.js';
+import type { PodService } from '../../pod/pod-service.js';
+import { type CommandContext, withEngine } from '../context.js';
+import { LogPrinter } from '../log-printer.js';
+import { readManifestFile } from '../manifest-file.js';
+
+export interface RunOptions {
+  readonly file: string;
+  readonly detach?: boolean;
+  readonly keep?: boolean;
+  readonly quiet?: boolean;
+}
+
+/** Events that a person who runs a pod wants to see; the others only say what the logs say too. */
+const SHOWN: readonly PodEvent['reason'][] = ['Pulling', 'Pulled', 'BackOff', 'DeadlineExceeded'];
+
+/**
+ * `cais run`: runs every pod of a manifest, with its logs, until all have ended.
+ * @returns the exit code of the container that failed first, in the first pod of the file that has one; 0 if none failed.
+ */
+export async function run(context: CommandContext, options: RunOptions): Promise<number> {
+  // Everything is checked before anything is started.
+  const manifests = (await readManifestFile(options.file)).map(validatePod);
+  return withEngine(context, async (engine) => {
+    const handles: PodHandle[] = [];
+    try {
+      for (const manifest of manifests) {
+        handles.push(await startPod(engine.pods, { manifest, context, options }));
+      }
+      if (options.detach) {
+        for (const { name } of handles) context.stdout.write(`${name}\n`);
+        return 0;
+      }
+      const codes = await Promise.all(handles.map((handle) => attend(handle, context)));
+      return codes.find((code) => code !== 0) ?? 0;
+    } catch (error) {
+      await endAll(handles, context);
+      throw error;
+    } finally {
+      if (!options.detach && !options.keep) {
+        await Promise.all(handles.map((handle) => handle.remove()));
+      }
+    }
+  });
+}
+
+function startPod(
+  pods: PodService,
+  {
+    manifest,
+    context,
+    options,
+  }: { manifest: ReturnType<typeof validatePod>; context: CommandContext; options: RunOptions },
+): Promise<PodHandle> {
+  const { stderr, signal } = context;
+  return pods.run(manifest, {
+    onOwnerExit: 'keep',
+    isRemovedAtEnd: !options.detach && !options.keep,
+    signal,
+    onEvent: ({ reason, message }) => {
+      if (!options.quiet && SHOWN.includes(reason)) stderr.write(`${message}\n`);
+    },
+  });
+}
+
+/** Prints a pod's logs until it has ended; the second interrupt kills it. */
+async function attend(handle: PodHandle, context: CommandContext): Promise<number> {
+  const { stdout, stderr, killSignal } = context;
+  const containers = handle.containers;
+  const printer = new LogPrinter({ stdout, stderr, containers });
+  const kill = () => void handle.stop({ graceSeconds: 0 }).catch(() => undefined);
+  killSignal.addEventListener('abort', kill);
+  try {
+    // Both are awaited, so that everything a container wrote is printed, also when another could not be started.
+    const [result] = await Promise.allSettled([handle.wait(), printAll(handle, printer)]);
+    if (result.status === 'rejected') throw result.reason;
+    return result.value.exitCode;
+  } finally {
+    killSignal.removeEventListener('abort', kill);
+  }
+}
+
+async function printAll(handle: PodHandle, printer: LogPrinter): Promise<void> {
+  for await (const entry of handle.logs()) await printer.print(entry);
+}
+
+/** One pod could not be run: the others of the file are not left half-run. */
+async function endAll(handles: readonly PodHandle[], context: CommandContext): Promise<void> {
+  const outcomes = await Promise.allSettled(handles.map((handle) => handle.stop()));
+  for (const outcome of outcomes) {
+    if (outcome.status === 'rejected') context.stderr.write(`cais: ${outcome.reason}\n`);
+  }
+}

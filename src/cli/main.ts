@@ -1,0 +1,114 @@
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError, Option } from 'commander';
+import type { ConfigOptions } from '../config.js';
+import { describeError } from '../errors.js';
+import type { StartCommand } from './context.js';
+import { exitCodeOf } from './exit-code.js';
+import { Interrupts } from './interrupts.js';
+import { describePodCommands } from './pod-commands.js';
+
+/** Exit code of a wrong command line. */
+const USAGE_EXIT_CODE = 2;
+
+/** The command line: what there is, and which file does it. Files of commands are loaded when used. */
+function describeProgram(start: StartCommand): Command {
+  const program = new Command('cais')
+    .description('Containers and pods on this machine, without a daemon')
+    .version(version(), '--version', 'print the version')
+    .addOption(
+      new Option('--root <directory>', 'where images, layers and records are kept')
+        .env('CAIS_ROOT')
+        .default('/var/lib/cais'),
+    )
+    .addOption(
+      new Option('--run <directory>', 'where sockets are kept; must be short')
+        .env('CAIS_RUN')
+        .default('/run/cais'),
+    )
+    .addOption(
+      new Option('--layer-form <form>', 'how layers are stored')
+        .choices(['auto', 'image', 'directory'])
+        .env('CAIS_LAYER_FORM'),
+    )
+    .addOption(new Option('--cgroup-parent <path>', 'cgroup of all pods').env('CAIS_CGROUP_PARENT'))
+    .addOption(
+      new Option('--insecure-registry <host...>', 'registries that speak plain HTTP').env(
+        'CAIS_INSECURE_REGISTRY',
+      ),
+    )
+    .addOption(new Option('--bridge <name>', 'bridge of the pod network').env('CAIS_BRIDGE'))
+    .addOption(new Option('--subnet <cidr>', 'IPv4 subnet of the pods').env('CAIS_SUBNET'))
+    .exitOverride()
+    .showHelpAfterError('(add --help for the usage)');
+
+  describePodCommands(program, start);
+  return program;
+}
+
+/** Settings by their options; {@link loadConfig} checks the values. */
+function settingsOf(options: Record<string, unknown>): ConfigOptions {
+  const { root, run, layerForm, cgroupParent, insecureRegistry, bridge, subnet } = options;
+  const network = {
+    ...(bridge === undefined ? {} : { bridge }),
+    ...(subnet === undefined ? {} : { subnet }),
+  };
+  return {
+    root,
+    run,
+    ...(layerForm === undefined ? {} : { layerForm }),
+    ...(cgroupParent === undefined ? {} : { cgroupParent }),
+    ...(insecureRegistry === undefined ? {} : { insecureRegistries: [insecureRegistry].flat() }),
+    network,
+  } as unknown as ConfigOptions;
+}
+
+function version(): string {
+  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
+  return (JSON.parse(text) as { version: string }).version;
+}
+
+/** Runs the program; the one place that prints errors and decides the exit code. */
+async function main(): Promise<number> {
+  const interrupts = new Interrupts();
+  let isOutputGone = false;
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EPIPE') throw error;
+      // "cais logs | head": nobody reads any more.
+      isOutputGone = true;
+      interrupts.end(error);
+    });
+  }
+  let exitCode = 0;
+  let endsOnKill = true;
+  const start: StartCommand = async (run, options = {}) => {
+    endsOnKill = options.handlesKill !== true;
+    exitCode =
+      (await run({
+        settings: settingsOf(program.opts()),
+        stdout: process.stdout,
+        stderr: process.stderr,
+        signal: interrupts.signal,
+        killSignal: interrupts.killSignal,
+      })) ?? 0;
+  };
+  const program = describeProgram(start);
+  interrupts.killSignal.addEventListener('abort', () => {
+    if (endsOnKill) process.exit(interrupts.exitCode ?? 1);
+  });
+  try {
+    await program.parseAsync();
+    return exitCode;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : USAGE_EXIT_CODE;
+    if (isOutputGone) return 0;
+    if (interrupts.exitCode !== undefined) return interrupts.exitCode;
+    process.stderr.write(`cais: ${describeError(error)}\n`);
+    if (process.env['CAIS_DEBUG'] && error instanceof Error)
+      process.stderr.write(`${error.stack}\n`);
+    return exitCodeOf(error);
+  }
+}
+
+// Not process.exit: what was written to a pipe must get there first.
+process.exitCode = await main();
