@@ -254,6 +254,7 @@ export interface CgroupStats {
   readonly cpuUsageNanos: number;
   readonly memoryUsageBytes: number;
   readonly memoryWorkingSetBytes: number;
+  /** -1: no limit. */
   readonly memoryLimitBytes: number;
   readonly pids: number;
   readonly oomKills: number;
