@@ -110,7 +110,7 @@ export class SandboxService {
     return this.#locks.run(id, async () => {
       const record = this.get(id);
       if (record === undefined || record.state === 'notready') return;
-      await this.#update(id, (current) => ({ ...current, stopping: true }));
+      await this.#markStopping(id);
       try {
         const client = await this.client(id);
         await shutDown(client, options.graceMs ?? DEFAULT_GRACE_MS, options.signal);
@@ -248,6 +248,15 @@ export class SandboxService {
       state: 'notready',
       reason: rest.reason ?? reason,
     }));
+  }
+
+  /** Only decides which reason another engine writes down; no full disk keeps a pod from being stopped. */
+  async #markStopping(id: string): Promise<void> {
+    try {
+      await this.#update(id, (current) => ({ ...current, stopping: true }));
+    } catch (error) {
+      if ((error as { code?: string }).code !== 'ENOSPC') throw error;
+    }
   }
 
   async #update(id: string, change: (current: SandboxRecord) => SandboxRecord): Promise<void> {

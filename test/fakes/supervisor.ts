@@ -96,8 +96,13 @@ export class FakeSupervisor {
       startedAtNanos: String(STARTED_AT_NANOS),
       finishedAtNanos: String(container.finishedAtNanos),
     };
-    writeFileSync(`${path}.tmp`, JSON.stringify(record));
-    renameSync(`${path}.tmp`, path);
+    try {
+      writeFileSync(`${path}.tmp`, JSON.stringify(record));
+      renameSync(`${path}.tmp`, path);
+    } catch {
+      // A full disk costs the file, not the announcement.
+      rmSync(`${path}.tmp`, { force: true });
+    }
     const payload = new RecordWriter()
       .string(1, id)
       .number(2, exitCode)
