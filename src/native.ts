@@ -116,7 +116,7 @@ export interface LayerJobOptions {
   readonly form: LayerForm;
   /**
    * An existing empty private directory on the file system of the store. The job writes `blob` (compressed bytes, if `saveBlob`) and
-   * `layer` (a file or a tree) in it, and nothing else. The caller publishes by rename or removes the directory.
+   * `layer` (a file or a tree) in it, and in the directory form perhaps `discarded` (what later entries replaced). The caller publishes by rename or removes the directory.
    */
   readonly directory: string;
   readonly saveBlob: boolean;
@@ -178,6 +178,8 @@ export interface MendResult {
   /** False: the chain needs no mending and nothing was written. */
   readonly written: boolean;
   readonly layerBytes: number;
+  /** Index of the lowest layer that is seen: those below it are hidden by a layer whose root is opaque, and must be left out. */
+  readonly firstVisible: number;
 }
 
 export interface ProbeResult {
