@@ -191,6 +191,9 @@ Result<UniqueFd> MountOverlay(const OverlayMount& overlay) {
   if (!stack.ok()) return stack.failure();
   for (const LayerSyntax syntax : {LayerSyntax::kDescriptor, LayerSyntax::kPath}) {
     Result<std::optional<UniqueFd>> mount = MountByContext(overlay, stack.value(), syntax);
+    // Before Linux 6.5 overlayfs takes one string of options: descriptors are refused at once, and
+    // everything else only when it mounts.
+    if (!mount.ok() && mount.failure().error == EOPNOTSUPP) break;
     if (!mount.ok()) return mount.failure();
     if (mount.value()) return std::move(*mount.value());
   }

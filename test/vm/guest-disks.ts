@@ -21,6 +21,7 @@ const GUEST_PACKAGES = [
   'libcap2-bin',
   'nftables',
   'procps',
+  'python3',
   'skopeo',
   'umoci',
   'zstd',
