@@ -274,7 +274,7 @@ describe('sparse files', () => {
     ],
     [
       'a map longer than the data',
-      () => sparse10(`100\n${'1\n'.repeat(254)}`, Buffer.alloc(0), 9),
+      () => sparse10(`200\n${'1\n'.repeat(254)}`, Buffer.alloc(0), 9),
       /^BAD_TAR.*longer/,
     ],
     [
