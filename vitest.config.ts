@@ -1,7 +1,7 @@
 import { defineConfig } from 'vitest/config';
 
-// Tests that run a machine or a whole system of their own: after the others, since they take a core for minutes.
-const MACHINE_TESTS = ['test/vm/*.test.ts', 'test/fresh/*.test.ts'];
+/** A whole system or machine of its own takes minutes, and most of them to build. */
+const MACHINE_TIMEOUT_MS = 1_200_000;
 
 export default defineConfig({
   test: {
@@ -13,21 +13,32 @@ export default defineConfig({
           name: 'main',
           pool: 'forks',
           include: ['test/**/*.test.ts'],
-          exclude: MACHINE_TESTS,
+          exclude: ['test/fresh/**', 'test/vm/**'],
           // Real kernels, registries and containers: a test that hangs must fail by itself, with room for two busy cores.
           testTimeout: 60_000,
           hookTimeout: 120_000,
           sequence: { groupOrder: 0 },
         },
       },
+      // One after the other: the fresh system is timed, and the virtual machine takes both cores.
       {
         test: {
-          name: 'machine',
+          name: 'fresh',
           pool: 'forks',
-          include: MACHINE_TESTS,
-          testTimeout: 1_200_000,
-          hookTimeout: 1_200_000,
+          include: ['test/fresh/*.test.ts'],
+          testTimeout: MACHINE_TIMEOUT_MS,
+          hookTimeout: MACHINE_TIMEOUT_MS,
           sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        test: {
+          name: 'vm',
+          pool: 'forks',
+          include: ['test/vm/*.test.ts'],
+          testTimeout: MACHINE_TIMEOUT_MS,
+          hookTimeout: MACHINE_TIMEOUT_MS,
+          sequence: { groupOrder: 2 },
         },
       },
     ],

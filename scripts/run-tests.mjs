@@ -22,7 +22,7 @@ const child = spawn(
     'node_modules/vitest/vitest.mjs',
     'run',
     '--reporter=default',
-    '--reporter=./test/fixtures/summary-reporter.ts',
+    `--reporter=${join(process.cwd(), 'test/fixtures/summary-reporter.ts')}`,
     ...process.argv.slice(2),
   ],
   {
