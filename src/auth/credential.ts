@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { inspect } from 'node:util';
 
 /** What a credential consists of; handed out by {@link Credential.reveal} only. */
@@ -29,6 +30,11 @@ export class Credential {
   /** The secret itself, for the code that puts it on the wire or into a credential file. */
   reveal(): Secret {
     return this.#secret;
+  }
+
+  /** Tells two credentials apart without showing either. */
+  fingerprint(): string {
+    return createHash('sha256').update(JSON.stringify(this.#secret)).digest('hex');
   }
 
   toString(): string {

@@ -2,7 +2,7 @@ import { RegistryError } from './registry-error.js';
 import { connectionError, isTransientFault, type TransportResponse } from './transport.js';
 
 export interface BlobStreamOptions {
-  /** For errors: `Cannot fetch layer sha256:… of "x"`. */
+  /** For errors: `Cannot pull "x": layer sha256:…`. */
   readonly what: string;
   /** Where the blob is, for errors. */
   readonly url: URL;

@@ -92,7 +92,7 @@ export class RegistryClient {
    * @throws RegistryError
    */
   async resolveTag(request: ManifestRequest): Promise<Digest | undefined> {
-    const what = `Cannot resolve "${request.image}"`;
+    const what = `Cannot pull "${request.image}": manifest`;
     const response = await this.#send({
       ...request,
       what,
@@ -110,7 +110,7 @@ export class RegistryClient {
    * @throws RegistryError
    */
   async fetchManifest(request: ManifestRequest): Promise<FetchedManifest> {
-    const what = `Cannot fetch the manifest of "${request.image}"`;
+    const what = `Cannot pull "${request.image}": manifest`;
     const { response, bytes } = await this.#getDocument({
       ...request,
       what,
@@ -131,7 +131,7 @@ export class RegistryClient {
    * @throws RegistryError
    */
   async fetchBlob(request: BlobRequest): Promise<Buffer> {
-    const what = `Cannot fetch the config of "${request.image}"`;
+    const what = `Cannot pull "${request.image}": config`;
     const { bytes } = await this.#getDocument({
       ...request,
       what,
@@ -158,7 +158,7 @@ export class RegistryClient {
     request: BlobRequest,
     offsetBytes: number,
   ): AsyncGenerator<Uint8Array, void, undefined> {
-    const what = `Cannot fetch layer ${request.digest} of "${request.image}"`;
+    const what = `Cannot pull "${request.image}": layer ${request.digest}`;
     const url = this.#blobUrl(request);
     const open = (offset: number) => this.#get({ ...request, what, url, accept: '*/*', offset });
     return streamBlob({ ...request, what, url, offsetBytes, open });
@@ -172,7 +172,7 @@ export class RegistryClient {
     request: BlobRequest,
     { url, offsetBytes }: { readonly url: string; readonly offsetBytes: number },
   ) {
-    const what = `Cannot fetch foreign layer ${request.digest} of "${request.image}"`;
+    const what = `Cannot pull "${request.image}": foreign layer ${request.digest}`;
     const target = URL.canParse(url) ? new URL(url) : undefined;
     const isPlain =
       target?.protocol === 'http:' && allowsPlainHttp(target, this.#transport.insecureRegistries);

@@ -36,7 +36,7 @@ export interface TransportRequest {
   readonly url: URL;
   readonly headers: Readonly<Record<string, string>>;
   readonly body?: string;
-  /** What is fetched, for errors: `Cannot fetch manifest of "x"`. */
+  /** What is fetched, for errors: `Cannot pull "x": manifest`. */
   readonly what: string;
   readonly signal?: AbortSignal | undefined;
 }
@@ -233,7 +233,8 @@ export function parseRetryAfter(value: string | string[] | undefined): number | 
   const text = (Array.isArray(value) ? value[0] : value)?.trim();
   if (text === undefined || text === '') return undefined;
   if (/^[0-9]{1,9}$/.test(text)) return Number(text) * 1000;
-  const date = Date.parse(text);
+  // Date.parse takes almost anything; an HTTP date begins with the name of a day.
+  const date = /^[A-Z][a-z]{2}/.test(text) ? Date.parse(text) : Number.NaN;
   return Number.isNaN(date) ? undefined : Math.max(date - Date.now(), 0);
 }
 

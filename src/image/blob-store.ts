@@ -1,0 +1,209 @@
+import { createHash, randomUUID } from 'node:crypto';
+import { createReadStream, type Stats } from 'node:fs';
+import { mkdir, open, readdir, rename, stat, unlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { StatePaths } from '../config.js';
+import { type Digest, digestHex, digestOf, isDigest } from '../digest.js';
+import { RuntimeError } from '../errors.js';
+import { OCI_INDEX_TYPE } from './media-type.js';
+
+/** Content is not what its name says (`DIGEST_MISMATCH`, `SIZE_MISMATCH`), or is missing (`NOT_FOUND`). */
+export class BlobError extends RuntimeError {}
+
+/** A manifest as `index.json` lists it. */
+export interface LayoutEntry {
+  readonly mediaType: string;
+  readonly digest: Digest;
+  readonly sizeBytes: number;
+  /** Full name, `docker.io/library/busybox:latest`. */
+  readonly name?: string;
+}
+
+const INDEX_FILE = 'index.json';
+/** Our own files in `ingest`, so that those of a crashed process can be told from other people's. */
+const TEMPORARY_PREFIX = 'blob-';
+
+/**
+ * Blobs by digest, laid out as an OCI image layout, so that other tools can read the root. A blob exists complete and verified, or
+ * not at all: it is written under a private name and renamed.
+ * @see OCI image-spec, image-layout.md
+ */
+export class BlobStore {
+  readonly #paths: StatePaths;
+
+  private constructor(paths: StatePaths) {
+    this.#paths = paths;
+  }
+
+  static async open(paths: StatePaths): Promise<BlobStore> {
+    await mkdir(paths.blobs, { recursive: true, mode: 0o700 });
+    await mkdir(paths.ingest, { recursive: true, mode: 0o700 });
+    const store = new BlobStore(paths);
+    const isLayout = (await stat(paths.ociLayout).catch(absent)) !== undefined;
+    if (!isLayout)
+      await store.#replace(paths.ociLayout, JSON.stringify({ imageLayoutVersion: '1.0.0' }));
+    return store;
+  }
+
+  /** Where the blob is, or will be published. */
+  path(digest: Digest): string {
+    return join(this.#paths.blobs, digestHex(digest));
+  }
+
+  /** Size of a blob in bytes; undefined when it is not there. */
+  async size(digest: Digest): Promise<number | undefined> {
+    const stats: Stats | undefined = await stat(this.path(digest)).catch(absent);
+    return stats?.size;
+  }
+
+  /**
+   * Reads a blob that fits into memory and verifies it. Undefined when it is not there, or no longer what it was (a crash, a bad
+   * disk): the caller fetches it again.
+   */
+  async read(digest: Digest, maxBytes: number): Promise<Buffer | undefined> {
+    const file = await open(this.path(digest), 'r').catch(absent);
+    if (file === undefined) return undefined;
+    try {
+      const { size } = await file.stat();
+      if (size > maxBytes) return undefined;
+      const bytes = await file.readFile();
+      return digestOf(bytes) === digest ? bytes : undefined;
+    } finally {
+      await file.close();
+    }
+  }
+
+  /** Stores bytes held in memory; durable when the promise settles. */
+  async write(bytes: Uint8Array): Promise<Digest> {
+    const digest = digestOf(bytes);
+    await this.#replace(this.path(digest), bytes);
+    return digest;
+  }
+
+  /**
+   * Stores a stream, hashing it on the way.
+   * @throws BlobError `DIGEST_MISMATCH`, `SIZE_MISMATCH`: nothing is stored then.
+   */
+  async writeStream(
+    { digest, sizeBytes }: { readonly digest: Digest; readonly sizeBytes: number },
+    {
+      chunks,
+      onProgress,
+    }: {
+      readonly chunks: AsyncIterable<Uint8Array>;
+      readonly onProgress?: (bytes: number) => void;
+    },
+  ): Promise<void> {
+    const hash = createHash('sha256');
+    let written = 0;
+    await this.#publish(this.path(digest), async (file) => {
+      for await (const chunk of chunks) {
+        written += chunk.byteLength;
+        if (written > sizeBytes) break;
+        hash.update(chunk);
+        await file.write(chunk);
+        onProgress?.(written);
+      }
+      if (written !== sizeBytes) {
+        const found = written > sizeBytes ? 'more' : `${written}`;
+        throw new BlobError(
+          'SIZE_MISMATCH',
+          `Blob ${digest}: expected ${sizeBytes} bytes, received ${found}`,
+        );
+      }
+      const found = `sha256:${hash.digest('hex')}`;
+      if (found !== digest) {
+        throw new BlobError('DIGEST_MISMATCH', `Blob ${digest}: the bytes received are ${found}`);
+      }
+    });
+  }
+
+  /**
+   * Reads a large blob from `offsetBytes` on, unverified.
+   * @throws BlobError `NOT_FOUND`
+   */
+  async *stream(digest: Digest, offsetBytes = 0): AsyncGenerator<Uint8Array, void, undefined> {
+    if ((await this.size(digest)) === undefined)
+      throw new BlobError('NOT_FOUND', `Blob ${digest} is missing`);
+    yield* createReadStream(this.path(digest), {
+      start: offsetBytes,
+      highWaterMark: 256 * 1024,
+    }) as AsyncIterable<Buffer>;
+  }
+
+  async list(): Promise<Digest[]> {
+    const names = await readdir(this.#paths.blobs);
+    return names.map((name) => `sha256:${name}`).filter(isDigest);
+  }
+
+  /** Absent is success. */
+  async remove(digest: Digest): Promise<void> {
+    await unlink(this.path(digest)).catch(absent);
+  }
+
+  /** Rewrites `index.json`; the caller sees to it that nobody else does at the same time. */
+  async writeIndex(entries: readonly LayoutEntry[]): Promise<void> {
+    await this.#replace(
+      join(this.#paths.root, INDEX_FILE),
+      JSON.stringify(layoutIndex(entries), null, 2),
+    );
+  }
+
+  /** Removes what a crashed process left; the caller sees to it that nobody writes now. */
+  async removeTemporaryFiles(): Promise<void> {
+    for (const name of await readdir(this.#paths.ingest)) {
+      if (name.startsWith(TEMPORARY_PREFIX))
+        await unlink(join(this.#paths.ingest, name)).catch(absent);
+    }
+  }
+
+  async #replace(path: string, content: Uint8Array | string): Promise<void> {
+    await this.#publish(path, (file) => file.writeFile(content));
+  }
+
+  async #publish(
+    path: string,
+    write: (file: Awaited<ReturnType<typeof open>>) => Promise<void>,
+  ): Promise<void> {
+    const temporary = join(this.#paths.ingest, `${TEMPORARY_PREFIX}${randomUUID()}`);
+    const file = await open(temporary, 'wx', 0o600);
+    try {
+      try {
+        await write(file);
+        await file.datasync();
+      } finally {
+        await file.close();
+      }
+      await rename(temporary, path);
+    } catch (error) {
+      await unlink(temporary).catch(absent);
+      throw error;
+    }
+  }
+}
+
+/** An `index.json`. Both annotations are written: tools disagree which one holds the full name. */
+export function layoutIndex(entries: readonly LayoutEntry[]): object {
+  return {
+    schemaVersion: 2,
+    mediaType: OCI_INDEX_TYPE,
+    manifests: entries.map(({ mediaType, digest, sizeBytes, name }) => ({
+      mediaType,
+      digest,
+      size: sizeBytes,
+      ...(name === undefined
+        ? {}
+        : {
+            annotations: {
+              'org.opencontainers.image.ref.name': name,
+              'io.containerd.image.name': name,
+            },
+          }),
+    })),
+  };
+}
+
+function absent(error: NodeJS.ErrnoException): undefined {
+  if (error.code !== 'ENOENT') throw error;
+  return undefined;
+}

@@ -1,0 +1,299 @@
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Credential } from '../auth/credential.js';
+import type { Keyring } from '../auth/keyring.js';
+import { type Config, type StatePaths, statePaths } from '../config.js';
+import type { Digest } from '../digest.js';
+import { FailedPreconditionError, NotFoundError } from '../errors.js';
+import type { Collection, RecordStore } from '../record-store.js';
+import { canonicalName, parseReference, repositoryName } from '../reference.js';
+import { Transport, type TransportOptions } from '../registry/transport.js';
+import { SingleFlight } from '../single-flight.js';
+import { BlobStore, type LayoutEntry } from './blob-store.js';
+import { type CollectableLayers, type Collected, collectGarbage } from './collect.js';
+import { FileLock, type LockNative } from './file-lock.js';
+import { type ImageRecord, ImageStore } from './image-store.js';
+import { MAX_MANIFEST_BYTES, parseManifestDocument } from './manifest.js';
+import { formatPlatform, hostPlatform, type Platform } from './platform.js';
+import { pullImage } from './pull.js';
+import { ProgressHub, type ProgressListener } from './pull-progress.js';
+import type { LayerCache } from './unpack.js';
+
+export interface ImageServiceOptions {
+  readonly config: Config;
+  readonly native: LockNative;
+  readonly records: RecordStore;
+  readonly layers: LayerCache & CollectableLayers;
+  /** Credentials of the machine, asked when a pull brings none. */
+  readonly keyring: Keyring;
+  /** Whether a container uses the image; asked before removal. */
+  readonly isInUse: (imageId: Digest) => boolean;
+  readonly transport?: Partial<TransportOptions>;
+}
+
+export interface PullOptions {
+  /** Of the index entry to take; absent: this machine's. */
+  readonly platform?: Platform;
+  /** Tried one after the other instead of the machine's own; empty: anonymous. */
+  readonly credentials?: readonly Credential[];
+  readonly onProgress?: ProgressListener;
+  readonly signal?: AbortSignal;
+}
+
+/** What {@link ImageService.remove} did. */
+export interface RemovedImage {
+  /** Names that no longer exist. */
+  readonly untagged: readonly string[];
+  /** Id of the image, when it went with its last name. */
+  readonly deleted?: Digest;
+}
+
+/** Record that says that a removal could not collect because somebody was pulling. */
+const COLLECTION = 'collection';
+
+/**
+ * Images of one root: pull, list, inspect, remove, collect. Several processes may use the root at once: who adds content holds a shared lock, and only
+ * collection takes it exclusively.
+ */
+export class ImageService {
+  readonly #options: ImageServiceOptions;
+  readonly #paths: StatePaths;
+  readonly #blobs: BlobStore;
+  readonly #store: ImageStore;
+  readonly #pulls = new SingleFlight<ImageRecord>();
+  /** Progress of the pulls that are running. */
+  readonly #hubs = new Map<string, ProgressHub>();
+  readonly #upkeep: Collection<{ readonly isDue: true }>;
+  #transport: Promise<Transport> | undefined;
+
+  private constructor(
+    options: ImageServiceOptions,
+    parts: { paths: StatePaths; blobs: BlobStore },
+  ) {
+    this.#options = options;
+    this.#paths = parts.paths;
+    this.#blobs = parts.blobs;
+    this.#store = new ImageStore(options.records);
+    this.#upkeep = options.records.collection('image-upkeep');
+  }
+
+  static async open(options: ImageServiceOptions): Promise<ImageService> {
+    const paths = statePaths(options.config);
+    await mkdir(paths.locks, { recursive: true, mode: 0o700 });
+    const service = new ImageService(options, { paths, blobs: await BlobStore.open(paths) });
+    if (service.#upkeep.has(COLLECTION)) await service.#collectSoon();
+    return service;
+  }
+
+  /**
+   * Pulls an image, or joins the pull of the same image that is running. The download ends with its last waiter.
+   * @throws InvalidReferenceError, RegistryError, PullError; the reason of `signal`. Then nothing of the image exists.
+   */
+  async pull(text: string, options: PullOptions = {}): Promise<ImageRecord> {
+    const reference = parseReference(text);
+    const platform = options.platform ?? hostPlatform();
+    const credentials =
+      options.credentials ?? (await this.#options.keyring.lookup(repositoryName(reference)));
+    // Callers with credentials of their own never share: what one may see is no proof for the other.
+    const owner =
+      options.credentials === undefined
+        ? ''
+        : credentials.map((each) => each.fingerprint()).join('\n');
+    const key = [canonicalName(reference), formatPlatform(platform), owner].join('\n');
+    options.signal?.throwIfAborted();
+    const running = this.#pulls.has(key) ? this.#hubs.get(key) : undefined;
+    const hub = running ?? new ProgressHub();
+    this.#hubs.set(key, hub);
+    const unsubscribe = options.onProgress && hub.subscribe(options.onProgress);
+    const work = async (signal: AbortSignal) => {
+      try {
+        const onProgress = (progress: Parameters<ProgressListener>[0]) => hub.report(progress);
+        const request = { reference, platform, credentials, signal, onProgress };
+        return await this.#adding(async () => pullImage(await this.#parts(), request));
+      } finally {
+        if (this.#hubs.get(key) === hub) this.#hubs.delete(key);
+      }
+    };
+    try {
+      return await this.#pulls.run(key, work, { signal: options.signal });
+    } finally {
+      unsubscribe?.();
+    }
+  }
+
+  /** Images, in the order of their ids. */
+  list(): ImageRecord[] {
+    return this.#store.list();
+  }
+
+  /** Finds an image by name, digest or (start of an) id. @throws NotFoundError, InvalidReferenceError */
+  inspect(text: string): ImageRecord {
+    const image = this.#store.resolve(text);
+    if (image === undefined)
+      throw new NotFoundError(`Image "${text}" not found on this machine; pull it first`);
+    return image;
+  }
+
+  /** As {@link inspect}, but undefined when there is none. */
+  find(text: string): ImageRecord | undefined {
+    return this.#store.resolve(text);
+  }
+
+  /**
+   * Removes a name, or by id all names; the image goes with its last one.
+   * @param force Also when a container uses it: the content then stays until no container does.
+   * @throws NotFoundError; FailedPreconditionError when a container uses it.
+   */
+  async remove(
+    text: string,
+    { force = false }: { readonly force?: boolean } = {},
+  ): Promise<RemovedImage> {
+    const image = this.inspect(text);
+    const untagged = this.#namesRemovedBy(text, image);
+    const isLast = untagged.length === image.names.length + image.repoDigests.length;
+    if (!isLast) {
+      await this.#store.removeNames(untagged);
+      await this.#writeIndexAfterRemoval();
+      return { untagged };
+    }
+    const isInUse = this.#options.isInUse(image.id);
+    if (isInUse && !force) {
+      throw new FailedPreconditionError(
+        `Cannot remove image "${text}": a container uses it; remove the container first, or force the removal`,
+      );
+    }
+    await (isInUse ? this.#store.condemn(image.id) : this.#store.remove(image.id));
+    // First the space, then the file that takes some.
+    await this.#collectSoon();
+    await this.#writeIndexAfterRemoval();
+    return { untagged, deleted: image.id };
+  }
+
+  /** Removes every blob and layer that no image needs; waits until nobody pulls. */
+  async collect(): Promise<Collected> {
+    const path = this.#lockPath;
+    return FileLock.hold(this.#options.native, { path, exclusive: true }, () =>
+      this.#collectLocked(),
+    );
+  }
+
+  async close(): Promise<void> {
+    await (await this.#transport)?.close();
+  }
+
+  /** A removed tag takes the digests of its repository with it, unless another tag of the repository stays. */
+  #namesRemovedBy(text: string, image: ImageRecord): string[] {
+    const all = [...image.names, ...image.repoDigests];
+    const name = this.#store.nameOf(text);
+    if (name === undefined || !all.includes(name)) return all;
+    if (name.includes('@')) return [name];
+    const repository = repositoryName(parseReference(name));
+    const ofRepository = (each: string) => repositoryName(parseReference(each)) === repository;
+    if (image.names.some((other) => other !== name && ofRepository(other))) return [name];
+    return [name, ...image.repoDigests.filter(ofRepository)];
+  }
+
+  /** Runs `action`, which adds content, while collection is locked out; what it leaves behind when it fails is collected. */
+  async #adding<T>(action: () => Promise<T>): Promise<T> {
+    const lock = await FileLock.take(this.#options.native, this.#lockPath, {
+      exclusive: false,
+      wait: true,
+    });
+    let result: T;
+    try {
+      result = await action();
+      await this.#writeIndex();
+    } catch (error) {
+      lock?.release();
+      await this.#collectSoon();
+      throw error;
+    }
+    lock?.release();
+    if (this.#upkeep.has(COLLECTION)) await this.#collectSoon();
+    return result;
+  }
+
+  /** Collects now, unless somebody adds content: whoever ends last then collects. */
+  async #collectSoon(): Promise<void> {
+    const lock = await FileLock.take(this.#options.native, this.#lockPath, {
+      exclusive: true,
+      wait: false,
+    });
+    if (lock === undefined) {
+      await this.#upkeep.put(COLLECTION, { isDue: true }, { essential: true });
+      return;
+    }
+    try {
+      await this.#collectLocked();
+    } finally {
+      lock.release();
+    }
+  }
+
+  async #collectLocked(): Promise<Collected> {
+    const { layers, isInUse } = this.#options;
+    const parts = { blobs: this.#blobs, store: this.#store, layers, isInUse };
+    const collected = await collectGarbage(parts);
+    if (this.#upkeep.has(COLLECTION)) await this.#upkeep.remove(COLLECTION);
+    return collected;
+  }
+
+  /** Makes `index.json` list what the records say. */
+  async #writeIndex(): Promise<void> {
+    const path = join(this.#paths.locks, 'index');
+    await FileLock.hold(this.#options.native, { path, exclusive: true }, async () => {
+      await this.#blobs.writeIndex(await this.#layoutEntries());
+    });
+  }
+
+  /** Removing must work on a full disk: there the old index stays, which names too much, until the next change. */
+  async #writeIndexAfterRemoval(): Promise<void> {
+    await this.#writeIndex().catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'ENOSPC') throw error;
+    });
+  }
+
+  async #layoutEntries(): Promise<LayoutEntry[]> {
+    const named = this.#store
+      .names()
+      .map(({ name, value }) => ({ name, digest: value.manifestDigest }));
+    const tags = named.filter(({ name }) => !name.includes('@'));
+    const tagged = new Set(tags.map(({ digest }) => digest));
+    const rest = [
+      ...named,
+      ...this.#store.list().map(({ manifestDigest }) => ({ digest: manifestDigest })),
+    ];
+    const untagged = new Set(
+      rest.map(({ digest }) => digest).filter((digest) => !tagged.has(digest)),
+    );
+    const entries: LayoutEntry[] = [];
+    for (const { digest, name } of [
+      ...tags,
+      ...[...untagged].map((digest) => ({ digest, name: undefined })),
+    ]) {
+      const bytes = await this.#blobs.read(digest, MAX_MANIFEST_BYTES);
+      if (bytes === undefined) continue;
+      const { mediaType } = parseManifestDocument(bytes, undefined);
+      entries.push({
+        mediaType,
+        digest,
+        sizeBytes: bytes.byteLength,
+        ...(name === undefined ? {} : { name }),
+      });
+    }
+    return entries;
+  }
+
+  async #parts() {
+    const { layers, config, transport } = this.#options;
+    this.#transport ??= Transport.open({
+      insecureRegistries: config.insecureRegistries,
+      ...transport,
+    });
+    return { transport: await this.#transport, blobs: this.#blobs, store: this.#store, layers };
+  }
+
+  get #lockPath(): string {
+    return join(this.#paths.locks, 'images');
+  }
+}

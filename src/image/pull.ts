@@ -1,0 +1,248 @@
+import type { Credential } from '../auth/credential.js';
+import { type Digest, isDigest } from '../digest.js';
+import { RuntimeError } from '../errors.js';
+import { effectiveTag, familiarName, type Reference, repositoryName } from '../reference.js';
+import { type BlobRequest, RegistryClient } from '../registry/client.js';
+import { RegistryError } from '../registry/registry-error.js';
+import type { Transport } from '../registry/transport.js';
+import type { BlobStore } from './blob-store.js';
+import type { ImageDescription, ImageLayer, ImageRecord, ImageStore } from './image-store.js';
+import { type Descriptor, type ImageManifest, MAX_MANIFEST_BYTES } from './manifest.js';
+import { isForeignLayerType } from './media-type.js';
+import type { Platform } from './platform.js';
+import type { ProgressListener } from './pull-progress.js';
+import { type Document, type DocumentSource, type SelectedImage, selectImage } from './select.js';
+import { type LayerCache, type LayerSource, unpackLayers } from './unpack.js';
+
+/** A pull failed; `code` is that of the cause (a RegistryError, ManifestError, LayerError or NativeError). */
+export class PullError extends RuntimeError {
+  constructor(image: string, cause: unknown) {
+    const code = cause instanceof RuntimeError ? cause.code : 'PULL_FAILED';
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    super(code, `Cannot pull "${image}": ${reason}`, { cause });
+  }
+}
+
+export interface PullParts {
+  readonly transport: Transport;
+  readonly blobs: BlobStore;
+  readonly store: ImageStore;
+  readonly layers: LayerCache;
+}
+
+export interface PullRequest {
+  readonly reference: Reference;
+  readonly platform: Platform;
+  /** Tried one after the other; empty: anonymous. */
+  readonly credentials: readonly Credential[];
+  readonly signal: AbortSignal;
+  readonly onProgress: ProgressListener;
+}
+
+/**
+ * Pulls one image: manifest, platform, config, layers, record. The record comes last, so a name exists only for a complete image;
+ * blobs and layers of a pull that failed are left to garbage collection. The caller holds the shared image lock.
+ * @throws RegistryError, PullError; the reason of `signal`.
+ */
+export async function pullImage(parts: PullParts, request: PullRequest): Promise<ImageRecord> {
+  const image = familiarName(request.reference);
+  const [first, ...others] = request.credentials;
+  try {
+    return await pullAs(parts, request, first);
+  } catch (error) {
+    let refusal = error;
+    for (const credential of others) {
+      if (!isRefusal(refusal)) break;
+      try {
+        return await pullAs(parts, request, credential);
+      } catch (next) {
+        refusal = next;
+      }
+    }
+    request.signal.throwIfAborted();
+    const isNamed =
+      refusal instanceof RegistryError && refusal.message.startsWith(`Cannot pull "${image}"`);
+    throw isNamed ? refusal : new PullError(image, refusal);
+  }
+}
+
+async function pullAs(
+  parts: PullParts,
+  request: PullRequest,
+  credential: Credential | undefined,
+): Promise<ImageRecord> {
+  const { reference, platform, signal, onProgress } = request;
+  const remote = new RemoteImage(parts, { request, credential });
+  const target = await remote.fetchTarget();
+  const selected = await selectImage(target, { platform, source: remote.source });
+  const layers = imageLayers(selected);
+  await unpackLayers(layers, {
+    blobs: parts.blobs,
+    layers: parts.layers,
+    source: remote.layerSource(selected.manifest),
+    signal,
+    onProgress,
+  });
+  signal.throwIfAborted();
+  return storeImage(parts, { selected, layers, target, names: namesFor(reference, target.digest) });
+}
+
+/** Stores the small blobs of an image whose layers are there, then the record. */
+export async function storeImage(
+  { blobs, store }: Pick<PullParts, 'blobs' | 'store'>,
+  {
+    selected,
+    layers,
+    target,
+    names,
+  }: {
+    readonly selected: SelectedImage;
+    readonly layers: readonly ImageLayer[];
+    readonly target: Document;
+    readonly names: readonly string[];
+  },
+): Promise<ImageRecord> {
+  for (const bytes of [selected.configBytes, selected.manifestBytes, target.bytes])
+    await blobs.write(bytes);
+  return store.put(describe(selected, layers), { names, targetDigest: target.digest });
+}
+
+/** Pairs the layers of the manifest with the diff IDs of the config, whose number is equal. */
+export function imageLayers({ manifest, config }: SelectedImage): ImageLayer[] {
+  return manifest.layers.map(({ digest, sizeBytes, mediaType }, i) => ({
+    digest,
+    diffId: config.diffIds[i] as Digest,
+    sizeBytes,
+    mediaType,
+  }));
+}
+
+/** Tag name (none when the reference has a digest) and repository digest, contract A26 and A27. */
+export function namesFor(reference: Reference, digest: Digest): string[] {
+  const repository = repositoryName(reference);
+  const tag = effectiveTag(reference);
+  return [...(tag === undefined ? [] : [`${repository}:${tag}`]), `${repository}@${digest}`];
+}
+
+function describe(selected: SelectedImage, layers: readonly ImageLayer[]): ImageDescription {
+  const { manifest, manifestDigest, config } = selected;
+  const layerBytes = layers.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  return {
+    id: manifest.config.digest,
+    manifestDigest,
+    platform: config.platform,
+    sizeBytes: manifest.config.sizeBytes + layerBytes,
+    layers,
+    config: config.config,
+    createdAt: config.created,
+    pinned: false,
+  };
+}
+
+/** One image in its registry, as one user. What the blob store has already is not fetched again. */
+class RemoteImage {
+  readonly #blobs: BlobStore;
+  readonly #client: RegistryClient;
+  readonly #request: PullRequest;
+  readonly #image: string;
+
+  constructor(
+    { transport, blobs }: PullParts,
+    {
+      request,
+      credential,
+    }: { readonly request: PullRequest; readonly credential: Credential | undefined },
+  ) {
+    this.#blobs = blobs;
+    this.#request = request;
+    this.#image = familiarName(request.reference);
+    this.#client = new RegistryClient({ transport, domain: request.reference.domain, credential });
+  }
+
+  /** The manifest or index that the reference names. A tag is always asked for: only the registry knows what it means now, and to whom. */
+  async fetchTarget(): Promise<Document> {
+    const { reference } = this.#request;
+    const wanted = reference.digest ?? effectiveTag(reference) ?? '';
+    const request = this.#manifestRequest(wanted);
+    const announced = isDigest(wanted) ? undefined : await this.#client.resolveTag(request);
+    const local = announced && (await this.#blobs.read(announced, MAX_MANIFEST_BYTES));
+    if (announced !== undefined && local)
+      return { digest: announced, bytes: local, mediaType: undefined };
+    return this.#client.fetchManifest(request);
+  }
+
+  readonly source: DocumentSource = async ({ digest, sizeBytes }, kind) => {
+    const local = await this.#blobs.read(digest, Math.max(sizeBytes, MAX_MANIFEST_BYTES));
+    if (local?.byteLength === sizeBytes) return local;
+    if (kind === 'config') return this.#client.fetchBlob(this.#blobRequest({ digest, sizeBytes }));
+    return (await this.#client.fetchManifest(this.#manifestRequest(digest))).bytes;
+  };
+
+  layerSource(manifest: ImageManifest): LayerSource {
+    const descriptors = new Map(manifest.layers.map((layer) => [layer.digest, layer]));
+    return (layer, { offsetBytes, signal }) => {
+      const request = { ...this.#blobRequest(layer), signal };
+      const urls = foreignUrls(descriptors.get(layer.digest));
+      if (urls.length > 0) return this.#streamForeign(request, { urls, offsetBytes });
+      return this.#client.streamBlob(request, offsetBytes);
+    };
+  }
+
+  /** Tries the addresses of a foreign layer, then the registry itself: it may have been pushed there all the same. */
+  async *#streamForeign(
+    request: BlobRequest,
+    { urls, offsetBytes }: { readonly urls: readonly string[]; readonly offsetBytes: number },
+  ): AsyncGenerator<Uint8Array, void, undefined> {
+    let offset = offsetBytes;
+    for (const url of urls) {
+      try {
+        for await (const chunk of this.#client.streamForeignBlob(request, {
+          url,
+          offsetBytes: offset,
+        })) {
+          offset += chunk.byteLength;
+          yield chunk;
+        }
+        return;
+      } catch {
+        // The next place may have it; the error of the last one is the caller's.
+        request.signal?.throwIfAborted();
+      }
+    }
+    yield* this.#client.streamBlob(request, offset);
+  }
+
+  #manifestRequest(reference: string) {
+    const { reference: image, signal } = this.#request;
+    return {
+      path: image.path,
+      reference,
+      image: this.#image,
+      maxBytes: MAX_MANIFEST_BYTES,
+      signal,
+    };
+  }
+
+  #blobRequest({
+    digest,
+    sizeBytes,
+  }: {
+    readonly digest: Digest;
+    readonly sizeBytes: number;
+  }): BlobRequest {
+    const { reference, signal } = this.#request;
+    return { path: reference.path, digest, sizeBytes, image: this.#image, signal };
+  }
+}
+
+function foreignUrls(descriptor: Descriptor | undefined): readonly string[] {
+  return descriptor !== undefined && isForeignLayerType(descriptor.mediaType)
+    ? descriptor.urls
+    : [];
+}
+
+function isRefusal(error: unknown): boolean {
+  return (
+    error instanceof RegistryError && (error.code === 'UNAUTHORIZED' || error.code === 'DENIED')
+  );
+}
