@@ -157,6 +157,11 @@ export class BlobStore {
     }
   }
 
+  /** A new private path on the same file system; the caller removes what it puts there. */
+  temporaryPath(): string {
+    return join(this.#paths.ingest, `${TEMPORARY_PREFIX}${randomUUID()}`);
+  }
+
   async #replace(path: string, content: Uint8Array | string): Promise<void> {
     await this.#publish(path, (file) => file.writeFile(content));
   }
@@ -165,7 +170,7 @@ export class BlobStore {
     path: string,
     write: (file: Awaited<ReturnType<typeof open>>) => Promise<void>,
   ): Promise<void> {
-    const temporary = join(this.#paths.ingest, `${TEMPORARY_PREFIX}${randomUUID()}`);
+    const temporary = this.temporaryPath();
     const file = await open(temporary, 'wx', 0o600);
     try {
       try {

@@ -1,22 +1,26 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Readable, Writable } from 'node:stream';
 import type { Credential } from '../auth/credential.js';
 import type { Keyring } from '../auth/keyring.js';
 import { type Config, type StatePaths, statePaths } from '../config.js';
 import type { Digest } from '../digest.js';
-import { FailedPreconditionError, NotFoundError } from '../errors.js';
+import { FailedPreconditionError, InvalidArgumentError, NotFoundError } from '../errors.js';
 import type { Collection, RecordStore } from '../record-store.js';
 import { canonicalName, parseReference, repositoryName } from '../reference.js';
 import { Transport, type TransportOptions } from '../registry/transport.js';
 import { SingleFlight } from '../single-flight.js';
+import { type Archive, openArchive } from './archive.js';
 import { BlobStore, type LayoutEntry } from './blob-store.js';
 import { type CollectableLayers, type Collected, collectGarbage } from './collect.js';
 import { FileLock, type LockNative } from './file-lock.js';
 import { type ImageRecord, ImageStore } from './image-store.js';
+import { LoadError, loadImages } from './load.js';
 import { MAX_MANIFEST_BYTES, parseManifestDocument } from './manifest.js';
 import { formatPlatform, hostPlatform, type Platform } from './platform.js';
 import { pullImage } from './pull.js';
 import { ProgressHub, type ProgressListener } from './pull-progress.js';
+import { saveDirectory, saveTar } from './save.js';
 import type { LayerCache } from './unpack.js';
 
 export interface ImageServiceOptions {
@@ -37,6 +41,21 @@ export interface PullOptions {
   /** Tried one after the other instead of the machine's own; empty: anonymous. */
   readonly credentials?: readonly Credential[];
   readonly onProgress?: ProgressListener;
+  readonly signal?: AbortSignal;
+}
+
+export interface LoadOptions {
+  readonly platform?: Platform;
+  /** For images that the archive does not name in full. */
+  readonly name?: string;
+  readonly onProgress?: ProgressListener;
+  readonly signal?: AbortSignal;
+}
+
+export interface SaveImageOptions {
+  /** Path, or a stream for a tar. */
+  readonly destination: string | Writable;
+  readonly format?: 'tar' | 'directory';
   readonly signal?: AbortSignal;
 }
 
@@ -167,6 +186,57 @@ export class ImageService {
     await this.#collectSoon();
     await this.#writeIndexAfterRemoval();
     return { untagged, deleted: image.id };
+  }
+
+  /**
+   * Loads the images of an archive: an OCI layout directory, a tar of one, or what `docker save` writes; a stream may be either tar.
+   * @throws LoadError, NotFoundError; the reason of `signal`. Images of the archive that were complete by then stay.
+   */
+  async load(source: string | Readable, options: LoadOptions = {}): Promise<ImageRecord[]> {
+    const { signal = new AbortController().signal, onProgress = () => undefined, name } = options;
+    const platform = options.platform ?? hostPlatform();
+    if (name !== undefined) parseReference(name);
+    const parts = { blobs: this.#blobs, store: this.#store, layers: this.#options.layers };
+    return this.#adding(async () => {
+      let archive: Archive | undefined;
+      try {
+        archive = await openArchive(source, { temporaryPath: this.#blobs.temporaryPath(), signal });
+        return await loadImages(parts, { archive, platform, name, signal, onProgress });
+      } catch (error) {
+        signal.throwIfAborted();
+        if (error instanceof NotFoundError) throw error;
+        throw new LoadError(typeof source === 'string' ? `"${source}"` : 'the archive', error);
+      } finally {
+        await archive?.close();
+      }
+    });
+  }
+
+  /**
+   * Saves images as one archive: a tar file or stream, or an OCI layout directory. An image named by id is saved under all its names.
+   * @throws NotFoundError, RuntimeError; the reason of `signal`. Then nothing is left at the destination.
+   */
+  async save(names: readonly string[], options: SaveImageOptions): Promise<void> {
+    const images = names.map((text) => {
+      const image = this.inspect(text);
+      const name = this.#store.nameOf(text);
+      const isTag = name !== undefined && image.names.includes(name);
+      return { image, names: isTag ? [name] : name === undefined ? image.names : [] };
+    });
+    const lock = await FileLock.take(this.#options.native, this.#lockPath, {
+      exclusive: false,
+      wait: true,
+    });
+    try {
+      const { destination, signal, format = 'tar' } = options;
+      if (format === 'directory') {
+        if (typeof destination !== 'string')
+          throw new InvalidArgumentError('A directory cannot be written to a stream');
+        await saveDirectory(this.#blobs, images, { directory: destination, signal });
+      } else await saveTar(this.#blobs, images, { destination, signal });
+    } finally {
+      lock?.release();
+    }
   }
 
   /** Removes every blob and layer that no image needs; waits until nobody pulls. */
