@@ -85,6 +85,7 @@ export interface StatePaths {
   readonly run: string;
   readonly blobs: string;
   readonly ociLayout: string;
+  readonly ociIndex: string;
   readonly ingest: string;
   readonly layers: string;
   readonly mends: string;
@@ -106,6 +107,7 @@ export function statePaths(config: Pick<Config, 'root' | 'run'>): StatePaths {
     run: config.run,
     blobs: below('blobs', 'sha256'),
     ociLayout: below('oci-layout'),
+    ociIndex: below('index.json'),
     ingest: below('ingest'),
     layers: below('layers', 'sha256'),
     mends: below('layers', 'mend'),

@@ -95,15 +95,13 @@ export function decodeAuth(auth: string): { username: string; password: string }
 }
 
 /** Where credentials are looked for, in order; the first usable file is the only one used (contract D1, without the working directory). */
-export function dockerConfigPaths(environment: NodeJS.ProcessEnv, root: string): string[] {
+export function dockerConfigPaths(environment: NodeJS.ProcessEnv): string[] {
   const home = environment['HOME'] ?? '/';
   const explicit = environment['DOCKER_CONFIG'];
   return [
     ...(explicit === undefined || explicit === '' ? [] : [join(explicit, 'config.json')]),
-    join(root, 'config.json'),
     join(home, '.docker', 'config.json'),
     '/.docker/config.json',
-    join(root, '.dockercfg'),
     join(home, '.dockercfg'),
     '/.dockercfg',
   ];
@@ -116,9 +114,11 @@ export function loginConfigPath(environment: NodeJS.ProcessEnv): string {
   return join(environment['HOME'] ?? '/', '.docker', 'config.json');
 }
 
-/** Reads the first file of `paths` that exists and parses; malformed ones are passed over (contract D2, D3). */
-export async function readDockerConfig(
-  paths: readonly string[],
+/**
+ * Reads the first file that exists and parses; malformed ones are passed over (contract D2, D3). Undefined when there is none.
+ */
+export async function loadDockerConfig(
+  paths: readonly string[] = dockerConfigPaths(process.env),
 ): Promise<DockerConfig | undefined> {
   for (const path of paths) {
     const text = await readText(path);

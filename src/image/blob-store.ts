@@ -1,4 +1,4 @@
-import { createHash, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import { createReadStream, type Stats } from 'node:fs';
 import { mkdir, open, readdir, rename, stat, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -7,7 +7,7 @@ import { type Digest, digestHex, digestOf, isDigest } from '../digest.js';
 import { RuntimeError } from '../errors.js';
 import { OCI_INDEX_TYPE } from './media-type.js';
 
-/** Content is not what its name says (`DIGEST_MISMATCH`, `SIZE_MISMATCH`), or is missing (`NOT_FOUND`). */
+/** A blob has not the size that a manifest says (`SIZE_MISMATCH`), or is missing (`NOT_FOUND`). */
 export class BlobError extends RuntimeError {}
 
 /** A manifest as `index.json` lists it. */
@@ -19,7 +19,6 @@ export interface LayoutEntry {
   readonly name?: string;
 }
 
-const INDEX_FILE = 'index.json';
 /** Our own files in `ingest`, so that those of a crashed process can be told from other people's. */
 const TEMPORARY_PREFIX = 'blob-';
 
@@ -81,44 +80,6 @@ export class BlobStore {
   }
 
   /**
-   * Stores a stream, hashing it on the way.
-   * @throws BlobError `DIGEST_MISMATCH`, `SIZE_MISMATCH`: nothing is stored then.
-   */
-  async writeStream(
-    { digest, sizeBytes }: { readonly digest: Digest; readonly sizeBytes: number },
-    {
-      chunks,
-      onProgress,
-    }: {
-      readonly chunks: AsyncIterable<Uint8Array>;
-      readonly onProgress?: (bytes: number) => void;
-    },
-  ): Promise<void> {
-    const hash = createHash('sha256');
-    let written = 0;
-    await this.#publish(this.path(digest), async (file) => {
-      for await (const chunk of chunks) {
-        written += chunk.byteLength;
-        if (written > sizeBytes) break;
-        hash.update(chunk);
-        await file.write(chunk);
-        onProgress?.(written);
-      }
-      if (written !== sizeBytes) {
-        const found = written > sizeBytes ? 'more' : `${written}`;
-        throw new BlobError(
-          'SIZE_MISMATCH',
-          `Blob ${digest}: expected ${sizeBytes} bytes, received ${found}`,
-        );
-      }
-      const found = `sha256:${hash.digest('hex')}`;
-      if (found !== digest) {
-        throw new BlobError('DIGEST_MISMATCH', `Blob ${digest}: the bytes received are ${found}`);
-      }
-    });
-  }
-
-  /**
    * Reads a large blob from `offsetBytes` on, unverified.
    * @throws BlobError `NOT_FOUND`
    */
@@ -143,10 +104,7 @@ export class BlobStore {
 
   /** Rewrites `index.json`; the caller sees to it that nobody else does at the same time. */
   async writeIndex(entries: readonly LayoutEntry[]): Promise<void> {
-    await this.#replace(
-      join(this.#paths.root, INDEX_FILE),
-      JSON.stringify(layoutIndex(entries), null, 2),
-    );
+    await this.#replace(this.#paths.ociIndex, JSON.stringify(layoutIndex(entries), null, 2));
   }
 
   /** Removes what a crashed process left; the caller sees to it that nobody writes now. */

@@ -1,12 +1,14 @@
 import type { Digest } from '../digest.js';
 import { RuntimeError } from '../errors.js';
+import { RegistryError } from '../registry/registry-error.js';
 import { BlobError, type BlobStore } from './blob-store.js';
 import type { ImageLayer } from './image-store.js';
-import type { ProgressListener } from './pull-progress.js';
+import type { ProgressListener, PullPhase } from './pull-progress.js';
 
 /** What images need of the layer store. */
 export interface LayerCache {
   has(diffId: Digest): boolean;
+  /** Stores layer and blob, unless both are stored; a blob that is there already is used when it is intact. */
   ingest(request: LayerIngest): Promise<unknown>;
 }
 
@@ -16,7 +18,9 @@ export interface LayerIngest {
   readonly diffId: Digest;
   /** Where the verified compressed blob is published. */
   readonly blobPath: string;
-  readonly source: { stream(offsetBytes: number): AsyncIterable<Uint8Array> };
+  readonly source: {
+    readonly stream: (offsetBytes: number, signal: AbortSignal) => AsyncIterable<Uint8Array>;
+  };
   readonly signal: AbortSignal;
   readonly onProgress: (bytes: number) => void;
 }
@@ -52,7 +56,7 @@ const MAX_PARALLEL_LAYERS = 4;
 /**
  * Makes every layer of an image, and its compressed blob, exist locally: several at a time, those present skipped. When one fails
  * the others are ended, and nothing runs any more when the promise settles.
- * @throws LayerError naming the layer; the reason of `signal`.
+ * @throws RegistryError, LayerError, which name the layer; the reason of `signal`.
  */
 export async function unpackLayers(
   layers: readonly ImageLayer[],
@@ -87,44 +91,27 @@ export async function unpackLayers(
 async function unpackLayer(layer: ImageLayer, options: UnpackOptions): Promise<void> {
   const { digest, diffId, sizeBytes } = layer;
   const { blobs, layers, source, signal } = options;
-  const report = (phase: 'downloading' | 'extracting' | 'done' | 'exists', bytes: number) =>
+  const report = (phase: PullPhase, bytes: number) =>
     options.onProgress({ digest, phase, bytes, totalBytes: sizeBytes });
-  const onProgress = (bytes: number) =>
-    report(bytes < sizeBytes ? 'downloading' : 'extracting', bytes);
   try {
-    const hadLayer = layers.has(diffId);
-    if (!hadLayer) {
-      const ingest = (stream: (offsetBytes: number) => AsyncIterable<Uint8Array>) =>
-        layers.ingest({
-          digest,
-          sizeBytes,
-          diffId,
-          blobPath: blobs.path(digest),
-          source: { stream },
-          signal,
-          onProgress,
-        });
-      const fetch = () => ingest((offsetBytes) => source(layer, { offsetBytes, signal }));
-      if (await hasBlob(blobs, layer)) {
-        await ingest((offsetBytes) => blobs.stream(digest, offsetBytes)).catch(async (error) => {
-          if (!isDamage(error)) throw error;
-          await blobs.remove(digest);
-          await fetch();
-        });
-      } else await fetch();
+    if (layers.has(diffId) && (await hasBlob(blobs, layer))) {
+      report('exists', sizeBytes);
+      return;
     }
-    // The layer may have come from a blob with other compression; the layout must have this one too.
-    const hadBlob = await hasBlob(blobs, layer);
-    if (!hadBlob) {
-      await blobs.writeStream(layer, {
-        chunks: source(layer, { offsetBytes: 0, signal }),
-        onProgress,
-      });
-    }
-    report(hadLayer && hadBlob ? 'exists' : 'done', sizeBytes);
+    await layers.ingest({
+      digest,
+      sizeBytes,
+      diffId,
+      blobPath: blobs.path(digest),
+      source: { stream: (offsetBytes, ended) => source(layer, { offsetBytes, signal: ended }) },
+      signal,
+      onProgress: (bytes) => report(bytes < sizeBytes ? 'downloading' : 'extracting', bytes),
+    });
+    report('done', sizeBytes);
   } catch (error) {
     signal.throwIfAborted();
-    throw new LayerError(digest, error);
+    // What the registry's client says names the layer already.
+    throw error instanceof RegistryError ? error : new LayerError(digest, error);
   }
 }
 
@@ -134,13 +121,5 @@ async function hasBlob(blobs: BlobStore, { digest, sizeBytes }: ImageLayer): Pro
   throw new BlobError(
     'SIZE_MISMATCH',
     `the manifest says ${sizeBytes} bytes, the blob has ${found}`,
-  );
-}
-
-/** Whether a local blob is no longer what its name says (a power cut, a bad disk), so that fetching it again helps. */
-function isDamage(error: unknown): boolean {
-  return (
-    error instanceof RuntimeError &&
-    ['DIGEST_MISMATCH', 'SIZE_MISMATCH', 'TRUNCATED'].includes(error.code)
   );
 }
