@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { NativeError, UnsupportedError } from './errors.js';
 
 /** Version of the boundary: raised with every change of the interface below, checked at load against C++. */
-export const NATIVE_ABI = 1;
+export const NATIVE_ABI = 2;
 
 /**
  * The native boundary. Every name here is an export of `native/addon/exports.cc`, in the same order
@@ -98,6 +98,8 @@ export interface NativeBinding {
   closeOnExecAll(): void;
   /** RLIMIT_NOFILE of a process, by prlimit(2). */
   openFilesLimit(pid: number): { readonly soft: number; readonly hard: number };
+  /** A pipe for the output of an exec: one end for us, one for the process. The caller closes both. */
+  createPipe(): { readonly readFd: number; readonly writeFd: number };
 }
 
 export type LayerForm = 'image' | 'directory';

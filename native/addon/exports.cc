@@ -10,7 +10,7 @@
 namespace {
 
 // Same as NATIVE_ABI in src/native.ts.
-constexpr int kAbi = 1;
+constexpr int kAbi = 2;
 
 void SetErrorClass(const Napi::CallbackInfo& info) {
   cais::Data(info.Env()).error_class = Napi::Persistent(info[0].As<Napi::Function>());
@@ -63,6 +63,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("Channel", DefineChannel(env));
   exports.Set("closeOnExecAll", Napi::Function::New(env, CloseOnExecAll));
   exports.Set("openFilesLimit", Napi::Function::New(env, OpenFilesLimit));
+  exports.Set("createPipe", Napi::Function::New(env, CreatePipe));
   return exports;
 }
 

@@ -1,5 +1,6 @@
 #include "addon/process_binding.h"
 
+#include <fcntl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -116,6 +117,18 @@ Napi::Value OpenFilesLimit(const Napi::CallbackInfo& info) {
   Napi::Object result = Napi::Object::New(info.Env());
   result.Set("soft", static_cast<double>(limit.rlim_cur));
   result.Set("hard", static_cast<double>(limit.rlim_max));
+  return result;
+}
+
+Napi::Value CreatePipe(const Napi::CallbackInfo& info) {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) {
+    Throw(info.Env(), Errno("pipe2"));
+    return info.Env().Undefined();
+  }
+  Napi::Object result = Napi::Object::New(info.Env());
+  result.Set("readFd", ends[0]);
+  result.Set("writeFd", ends[1]);
   return result;
 }
 

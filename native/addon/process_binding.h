@@ -10,5 +10,6 @@ Napi::Value SpawnSupervisor(const Napi::CallbackInfo& info);
 Napi::Function DefineChannel(Napi::Env env);
 Napi::Value CloseOnExecAll(const Napi::CallbackInfo& info);
 Napi::Value OpenFilesLimit(const Napi::CallbackInfo& info);
+Napi::Value CreatePipe(const Napi::CallbackInfo& info);
 
 }  // namespace cais
