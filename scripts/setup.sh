@@ -104,7 +104,7 @@ install_packages() {
   forbid_services
   if ! apt_get_install "$@"; then
     say "refreshing the package lists (apt-get update)"
-    apt-get -q update </dev/null || fail "apt-get update failed."
+    apt-get -q -o DPkg::Lock::Timeout=300 update </dev/null || fail "apt-get update failed."
     apt_get_install "$@" --report || fail "Cannot install packages; try: apt-get install --no-install-recommends $*"
   fi
   # Forbidding the start leaves the service enabled for the next boot; nobody asked for a registry there.
@@ -122,7 +122,7 @@ apt_get_install() {
   done
   mkdir -p .cache
   # shellcheck disable=SC2086 # a list of words
-  if DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends $packages </dev/null >.cache/apt.log 2>&1; then
+  if DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300 install -y --no-install-recommends $packages </dev/null >.cache/apt.log 2>&1; then
     return 0
   fi
   [ -z "$report" ] || tail -n 20 .cache/apt.log >&2
