@@ -98,8 +98,9 @@ struct LayerJob::State {
 };
 
 void LayerJob::State::OnEvent(napi_env raw_env, napi_value on_drain, void* context, void* data) {
-  if (raw_env == nullptr) return;
   Napi::Env env(raw_env);
+  // The environment is ending: its cleanup hook stops the pipeline, and nobody waits any more.
+  if (raw_env == nullptr || !CanRunScript(env)) return;
   Napi::HandleScope scope(env);
   if (reinterpret_cast<uintptr_t>(data) == static_cast<uintptr_t>(Event::kEnd)) {
     static_cast<State*>(context)->End(env);

@@ -1,0 +1,441 @@
+import { execFileSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Worker } from 'node:worker_threads';
+import { gzipSync } from 'node:zlib';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { digestOf } from '../../src/digest.js';
+import { loadNative } from '../../src/native.js';
+import { failureOf, TestJob } from '../fixtures/layer-job.js';
+import { END, member } from '../fixtures/raw-tar.js';
+
+let root: string;
+
+beforeAll(() => {
+  root = mkdtempSync(join(tmpdir(), 'cais-layer-job-'));
+});
+
+afterAll(() => {
+  rmSync(root, { recursive: true, force: true });
+});
+
+function zstd(bytes: Uint8Array, ...options: string[]): Buffer {
+  return execFileSync('zstd', ['-q', '-c', ...options], { input: bytes, maxBuffer: 2 ** 28 });
+}
+
+/** A skippable frame (RFC 8878, section 3.1.2). */
+function skippable(content: string): Buffer {
+  const head = Buffer.alloc(8);
+  head.writeUInt32LE(0x184d2a53, 0);
+  head.writeUInt32LE(content.length, 4);
+  return Buffer.concat([head, Buffer.from(content)]);
+}
+
+const random = randomBytes(300_000);
+// Bigger than some pieces of the pipeline, with parts that compress well and parts that do not.
+const tar = Buffer.concat([
+  member({ name: 'random' }, random),
+  member({ name: 'zeros' }, Buffer.alloc(2_000_000)),
+  member({ name: 'dir/', type: '5' }),
+  member({ name: 'dir/text' }, 'text'),
+  END,
+]);
+const half = 250_000;
+
+const forms: readonly [string, Buffer, string][] = [
+  ['no compression', tar, 'none'],
+  ['gzip', gzipSync(tar), 'gzip'],
+  [
+    'gzip of several members, one empty',
+    Buffer.concat(
+      [tar.subarray(0, half), Buffer.alloc(0), tar.subarray(half)].map((part) => gzipSync(part)),
+    ),
+    'gzip',
+  ],
+  ['gzip followed by zeros', Buffer.concat([gzipSync(tar), Buffer.alloc(3000)]), 'gzip'],
+  ['zstd', zstd(tar), 'zstd'],
+  ['zstd with a checksum at level 19', zstd(tar, '-19', '--check'), 'zstd'],
+  [
+    'zstd of several frames',
+    Buffer.concat([zstd(tar.subarray(0, half)), zstd(Buffer.alloc(0)), zstd(tar.subarray(half))]),
+    'zstd',
+  ],
+  [
+    'zstd with skippable frames',
+    Buffer.concat([skippable('first'), zstd(tar), skippable(''), skippable('last')]),
+    'zstd',
+  ],
+  ['zstd with a window of 128 MiB', zstd(tar, '--long=27'), 'zstd'],
+];
+
+describe.each(forms)('a layer in %s', (_, blob, compression) => {
+  const expected = {
+    digest: digestOf(blob),
+    sizeBytes: blob.length,
+    diffId: digestOf(tar),
+    tarBytes: tar.length,
+    compression,
+    entries: 4,
+  };
+
+  test('written in chunks', async () => {
+    const job = new TestJob(root);
+    expect(await job.run(blob, 10_007)).toMatchObject(expected);
+    await job.job.failed;
+    expect(readFileSync(join(job.directory, 'blob')).equals(blob)).toBe(true);
+    const layer = join(job.directory, 'layer');
+    expect(await loadNative().digestLayerImage(layer)).toBe(expected.diffId);
+    expect(readdirSync(job.directory).sort()).toEqual(['blob', 'layer']);
+  });
+
+  test('read from a file, as directory', async () => {
+    const file = join(root, 'blob-of-test');
+    writeFileSync(file, blob);
+    const fd = openSync(file, 'r');
+    try {
+      const job = new TestJob(root, { form: 'directory', saveBlob: false });
+      job.job.readFrom(fd);
+      expect(await job.job.finish()).toMatchObject(expected);
+      expect(readdirSync(job.directory)).toEqual(['layer']);
+      expect(readFileSync(join(job.directory, 'layer/random')).equals(random)).toBe(true);
+      expect(readFileSync(join(job.directory, 'layer/dir/text'), 'utf8')).toBe('text');
+    } finally {
+      closeSync(fd);
+    }
+  });
+});
+
+test('all expectations are met: the job succeeds', async () => {
+  const blob = gzipSync(tar);
+  const expectations = {
+    expectedDigest: digestOf(blob),
+    expectedSizeBytes: blob.length,
+    expectedDiffId: digestOf(tar),
+  };
+  expect(await new TestJob(root, expectations).run(blob)).toMatchObject({ entries: 4 });
+});
+
+test('an empty blob is an empty layer', async () => {
+  expect(await new TestJob(root).run(Buffer.alloc(0))).toMatchObject({
+    sizeBytes: 0,
+    tarBytes: 0,
+    entries: 0,
+    compression: 'none',
+  });
+});
+
+describe('a bad layer', () => {
+  const gzip = gzipSync(tar);
+  const flipped = Buffer.from(gzip);
+  flipped[gzip.length - 6] = (flipped[gzip.length - 6] ?? 0) ^ 1;
+  const brokenZstd = zstd(tar, '--check');
+  brokenZstd[brokenZstd.length - 1] = (brokenZstd.at(-1) ?? 0) ^ 1;
+  const zeros = Buffer.alloc(2 ** 20);
+  const digest = digestOf('other');
+
+  test.each<[string, Buffer, ConstructorParameters<typeof TestJob>[1], RegExp]>([
+    ['wrong digest', gzip, { expectedDigest: digest }, /^DIGEST_MISMATCH: .*expected sha256:/],
+    [
+      'fewer bytes than announced',
+      gzip,
+      { expectedSizeBytes: gzip.length + 1 },
+      /^SIZE_MISMATCH: .*were announced/,
+    ],
+    [
+      'more bytes than announced',
+      gzip,
+      { expectedSizeBytes: 10 },
+      /^SIZE_MISMATCH: .*more bytes than the 10/,
+    ],
+    ['wrong diff ID', gzip, { expectedDiffId: digest }, /^DIFF_ID_MISMATCH: /],
+    ['wrong diff ID without compression', tar, { expectedDiffId: digest }, /^DIFF_ID_MISMATCH: /],
+    ['gzip cut off', gzip.subarray(0, -1), {}, /^TRUNCATED: The gzip stream/],
+    ['gzip cut off in the header', gzip.subarray(0, 5), {}, /^TRUNCATED: The gzip stream/],
+    [
+      'gzip followed by garbage',
+      Buffer.concat([gzip, Buffer.from('garbage')]),
+      {},
+      /^TRAILING_DATA: /,
+    ],
+    [
+      'gzip followed by zeros and garbage',
+      Buffer.concat([gzip, zeros, Buffer.from('g')]),
+      {},
+      /^TRAILING_DATA: /,
+    ],
+    [
+      'gzip followed by something like a member',
+      Buffer.concat([gzip, Buffer.from('1f8b09000000', 'hex')]),
+      {},
+      /^TRAILING_DATA: /,
+    ],
+    [
+      'gzip followed by a cut member',
+      Buffer.concat([gzip, gzip.subarray(0, 4)]),
+      {},
+      /^TRUNCATED: /,
+    ],
+    ['gzip with a wrong check sum', flipped, {}, /^BAD_COMPRESSION: .*incorrect data check/],
+    ['zstd cut off', zstd(tar).subarray(0, -1), {}, /^TRUNCATED: The zstd stream/],
+    [
+      'zstd followed by garbage',
+      Buffer.concat([zstd(tar), Buffer.from('garbage')]),
+      {},
+      /^TRAILING_DATA: /,
+    ],
+    [
+      'zstd followed by zeros',
+      Buffer.concat([zstd(tar), Buffer.alloc(10)]),
+      {},
+      /^TRAILING_DATA: /,
+    ],
+    [
+      'zstd with a cut skippable frame',
+      Buffer.concat([zstd(tar), skippable('last').subarray(0, 9)]),
+      {},
+      /^TRUNCATED: /,
+    ],
+    ['zstd with a wrong check sum', brokenZstd, {}, /^BAD_COMPRESSION: .*checksum/],
+    ['zstd with a window of 256 MiB', zstd(tar, '--long=28'), {}, /^LIMIT_EXCEEDED: .*128 MiB/],
+    [
+      'a tar cut off in gzip',
+      gzipSync(tar.subarray(0, 1000)),
+      {},
+      /^TRUNCATED: The tar ends early/,
+    ],
+    ['no tar', gzipSync(randomBytes(1000)), {}, /^BAD_TAR: /],
+    [
+      'bzip2',
+      Buffer.concat([Buffer.from('BZh91AY&SY'), zeros]),
+      {},
+      /^BAD_COMPRESSION: .*bzip2.*not|only gzip/,
+    ],
+    [
+      'xz',
+      Buffer.concat([Buffer.from('fd377a585a0000', 'hex'), zeros]),
+      {},
+      /^BAD_COMPRESSION: .*xz/,
+    ],
+    [
+      'more entries than the limit',
+      tar,
+      { limits: { maxEntries: 3 } as never },
+      /^LIMIT_EXCEEDED: .*maxEntries/,
+    ],
+    [
+      'more tar than the limit',
+      gzip,
+      { limits: { maxTarBytes: 100_000 } as never },
+      /^LIMIT_EXCEEDED: .*maxTarBytes/,
+    ],
+    [
+      'a reserve that the disk does not have',
+      gzip,
+      { limits: { reserveBytes: 2 ** 50 } as never },
+      /^ENOSPC: /,
+    ],
+    [
+      'a reserve that the disk does not have, without blob',
+      gzip,
+      { saveBlob: false, limits: { reserveBytes: 2 ** 50 } as never },
+      /^ENOSPC: /,
+    ],
+  ])('%s', async (_, blob, options, expected) => {
+    const job = new TestJob(root, options);
+    expect(await failureOf(job.run(blob))).toMatch(expected);
+    expect(await failureOf(job.job.failed)).toMatch(expected);
+  });
+
+  test('a tar whose first name looks like bzip2 is a tar', async () => {
+    const blob = Buffer.concat([member({ name: 'BZh9' }, 'x'), END]);
+    expect(await new TestJob(root).run(blob)).toMatchObject({ compression: 'none', entries: 1 });
+  });
+
+  test('a bomb ends at the limit, long before it is unpacked', async () => {
+    const layer = Buffer.concat([member({ name: 'f', size: 2 ** 32 }), Buffer.alloc(2 ** 25)]);
+    const frame = zstd(Buffer.alloc(2 ** 27));
+    const bomb = Buffer.concat([zstd(layer), ...Array.from({ length: 400 }, () => frame)]);
+    const job = new TestJob(root, { limits: { maxTarBytes: 2 ** 27 } as never });
+    expect(await failureOf(job.run(bomb))).toMatch(/^LIMIT_EXCEEDED: .*maxTarBytes/);
+  });
+});
+
+describe('LayerJob', () => {
+  test('rejects `failed` at once and swallows what is still written', async () => {
+    const job = new TestJob(root, { expectedSizeBytes: 1000 });
+    // Less than a piece would wait for more.
+    job.job.write(randomBytes(2 ** 20));
+    expect(await failureOf(job.job.failed)).toMatch(/^SIZE_MISMATCH/);
+    expect(job.job.write(randomBytes(2 ** 26))).toBe(true);
+    expect(await failureOf(job.job.finish())).toMatch(/^SIZE_MISMATCH/);
+  });
+
+  test('calls onDrain after each write that answered false, and copies what it is given', async () => {
+    const job = new TestJob(root);
+    const content = randomBytes(2 ** 26);
+    const blob = Buffer.concat([member({ name: 'f' }, content), END]);
+    const chunk = Buffer.alloc(2 ** 20);
+    let full = 0;
+    for (let at = 0; at < blob.length; at += chunk.length) {
+      const length = blob.copy(chunk, 0, at, at + chunk.length);
+      if (!job.job.write(chunk.subarray(0, length))) {
+        full += 1;
+        await job.drained();
+      }
+      chunk.fill(0xff);
+    }
+    expect((await job.job.finish()).digest).toBe(digestOf(blob));
+    expect(full).toBeGreaterThan(0);
+    expect(job.drains).toBe(full);
+  });
+
+  test('takes one chunk that is larger than all its buffers', async () => {
+    const blob = Buffer.concat([member({ name: 'f' }, randomBytes(2 ** 25)), END]);
+    expect((await new TestJob(root).run(blob, blob.length)).digest).toBe(digestOf(blob));
+  });
+
+  test('abort() ends a job that waits for bytes; then nothing touches the directory', async () => {
+    const job = new TestJob(root);
+    job.job.write(tar.subarray(0, 600_000));
+    const result = failureOf(job.job.finish());
+    job.job.abort();
+    // The job may have been quicker only if it had failed.
+    expect(await result).toMatch(/^(ABORTED|TRUNCATED)/);
+    rmSync(job.directory, { recursive: true });
+    job.job.abort();
+  });
+
+  test('abort() before finish(): finish rejects with ABORTED', async () => {
+    const job = new TestJob(root);
+    job.job.abort();
+    expect(await failureOf(job.job.failed)).toMatch(/^ABORTED/);
+    expect(await failureOf(job.job.finish())).toMatch(/^ABORTED/);
+  });
+
+  test('abort() ends a job that reads a pipe in which nothing comes', async () => {
+    const fifo = join(root, 'fifo');
+    execFileSync('mkfifo', [fifo]);
+    const fd = openSync(fifo, 'r+');
+    try {
+      const job = new TestJob(root);
+      job.job.readFrom(fd);
+      const result = failureOf(job.job.finish());
+      job.job.abort();
+      expect(await result).toMatch(/^ABORTED/);
+    } finally {
+      closeSync(fd);
+    }
+  });
+
+  test('many at once', async () => {
+    const blobs = forms.map(([, blob]) => blob);
+    const jobs = [...blobs, ...blobs].map((blob) => new TestJob(root).run(blob, 50_000));
+    const diffIds = (await Promise.all(jobs)).map((result) => result.diffId);
+    expect(new Set(diffIds)).toEqual(new Set([digestOf(tar)]));
+  });
+
+  test('reports implied directories as bytes, parents first', async () => {
+    const blob = Buffer.concat([member({ name: Buffer.from('a/\xff/f', 'latin1') }), END]);
+    const { impliedDirectories } = await new TestJob(root).run(blob);
+    expect(impliedDirectories.map((name) => name.toString('latin1'))).toEqual(['', 'a', 'a/\xff']);
+  });
+
+  test('says which option is wrong', () => {
+    const make = (options: object) => () => new TestJob(root, options as never);
+    expect(make({ form: 'tree' })).toThrow(/^options.form: expected "image" or "directory"/);
+    expect(make({ saveBlob: 1 })).toThrow(/^options.saveBlob: expected a boolean/);
+    expect(make({ expectedSizeBytes: -1 })).toThrow(/^options.expectedSizeBytes: /);
+    expect(make({ limits: { maxEntries: 1.5 } })).toThrow(/^options.limits.maxEntries: /);
+    expect(make({ onDrain: null })).toThrow(TypeError);
+    expect(make({ directory: join(root, 'absent') })).toThrow(
+      expect.objectContaining({ code: 'ENOENT', syscall: 'open' }),
+    );
+  });
+
+  test('refuses calls out of order', async () => {
+    const { job } = new TestJob(root);
+    expect(() => job.write('text' as never)).toThrow(TypeError);
+    const finished = job.finish();
+    expect(() => job.write(Buffer.alloc(1))).toThrow(/after finish/);
+    expect(() => job.readFrom(0)).toThrow(/after finish/);
+    expect(() => job.finish()).toThrow(/before/);
+    await finished;
+  });
+
+  test('does not overwrite a blob or layer', async () => {
+    const { directory, job } = new TestJob(root);
+    await job.finish();
+    expect(await failureOf(new TestJob(root, { directory }).run(tar))).toMatch(/^EEXIST: /);
+  });
+
+  test('ends with the worker thread that made it', async () => {
+    const directory = mkdtempSync(join(root, 'job-'));
+    const worker = new Worker(
+      `const { parentPort, workerData } = require('node:worker_threads');
+       const { LayerJob } = require(workerData.addon);
+       const job = new LayerJob(Object.assign(workerData.options, { onDrain() {} }));
+       job.write(new Uint8Array(2 ** 20).fill(65));
+       parentPort.postMessage('running');
+       setInterval(() => {}, 1000);`,
+      {
+        eval: true,
+        workerData: {
+          addon: join(import.meta.dirname, '../../build/Release/cais.node'),
+          options: {
+            form: 'image',
+            directory,
+            saveBlob: true,
+            expectedDigest: null,
+            expectedSizeBytes: null,
+            expectedDiffId: null,
+            limits: { maxTarBytes: 2 ** 40, maxEntries: 9, maxMetadataBytes: 999, reserveBytes: 0 },
+          },
+        },
+      },
+    );
+    await new Promise((resolve) => worker.once('message', resolve));
+    expect(await worker.terminate()).toBe(1);
+    rmSync(directory, { recursive: true });
+  });
+});
+
+describe('a full disk', () => {
+  test.skipIf(process.getuid?.() !== 0)('is ENOSPC, and names what was written', async () => {
+    const disk = join(root, 'disk');
+    mkdirSync(disk);
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', disk]);
+    try {
+      const blob = Buffer.concat([member({ name: 'f' }, randomBytes(2 ** 22)), END]);
+      expect(await failureOf(new TestJob(disk).run(blob))).toMatch(
+        /^ENOSPC: Cannot .*No space left/,
+      );
+      for (const form of ['image', 'directory'] as const) {
+        rmSync(join(disk, readdirSync(disk)[0] as string), { recursive: true });
+        const job = new TestJob(disk, { form, saveBlob: false });
+        expect(await failureOf(job.run(gzipSync(blob)))).toMatch(/^ENOSPC: Cannot /);
+        expect(existsSync(join(job.directory, 'blob'))).toBe(false);
+      }
+    } finally {
+      execFileSync('umount', [disk]);
+    }
+  });
+});
+
+test('digestLayerImage() refuses a file that is no layer image', async () => {
+  const file = join(root, 'other');
+  writeFileSync(file, Buffer.alloc(10_000));
+  expect(await failureOf(loadNative().digestLayerImage(file))).toMatch(/^BAD_LAYER: /);
+  expect(await failureOf(loadNative().digestLayerImage(join(root, 'no')))).toMatch(/^ENOENT: /);
+});
