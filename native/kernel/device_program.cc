@@ -87,6 +87,9 @@ std::vector<bpf_insn> DeviceProgram(const std::vector<DeviceRule>& rules) {
       }
     }
     code.insert(code.end(), body.begin(), body.end());
+    // It matches everything: what stood before it has no effect, and the kernel refuses
+    // instructions that are never reached.
+    if (rule->type == 'a') return code;
   }
   code.push_back(Compute(BPF_MOV, BPF_REG_0, 0));
   code.push_back(Exit());
