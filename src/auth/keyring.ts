@@ -1,10 +1,27 @@
+import { InvalidArgumentError } from '../errors.js';
 import type { Credential } from './credential.js';
 import { getFromHelper } from './credential-helper.js';
 import type { DockerConfig } from './docker-config.js';
 
 const DOCKER_HUB_KEY = 'index.docker.io';
 /** What helpers and `config.json` call Docker Hub. */
-export const DOCKER_HUB_SERVER = 'https://index.docker.io/v1/';
+const DOCKER_HUB_SERVER = 'https://index.docker.io/v1/';
+
+/**
+ * What a person writes for a registry at `login`: the host in references, and the key in `config.json`.
+ * @throws InvalidArgumentError when it is no host.
+ */
+export function serverKey(registry: string): { readonly domain: string; readonly server: string } {
+  const host = normalizeKey(registry);
+  const isHub = ['docker.io', 'index.docker.io', 'registry-1.docker.io'].includes(host);
+  if (isHub) return { domain: 'docker.io', server: DOCKER_HUB_SERVER };
+  if (!/^(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(?::[0-9]+)?$/.test(host)) {
+    throw new InvalidArgumentError(
+      `Invalid registry ${JSON.stringify(registry.slice(0, 200))}: expected a host such as registry.example:5000`,
+    );
+  }
+  return { domain: host, server: host };
+}
 
 /** Finds the credentials that may pull a repository. */
 export interface Keyring {

@@ -4,6 +4,7 @@ import type { ConfigOptions } from '../config.js';
 import { describeError } from '../errors.js';
 import type { StartCommand } from './context.js';
 import { exitCodeOf } from './exit-code.js';
+import { describeImageCommands } from './image-commands.js';
 import { Interrupts } from './interrupts.js';
 import { describePodCommands } from './pod-commands.js';
 
@@ -42,6 +43,7 @@ function describeProgram(start: StartCommand): Command {
     .showHelpAfterError('(add --help for the usage)');
 
   describePodCommands(program, start);
+  describeImageCommands(program, start);
   return program;
 }
 

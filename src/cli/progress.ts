@@ -1,0 +1,98 @@
+import type { MultiBar, SingleBar } from 'cli-progress';
+import type { Digest } from '../digest.js';
+import type { PullProgress } from '../image/pull-progress.js';
+import { formatBytes } from './table.js';
+import { isTerminal } from './terminal.js';
+
+/** Shows the progress of the layers of one image. */
+export interface ProgressDisplay {
+  update(progress: PullProgress): void;
+  /** Leaves the terminal as it was, with the last state on it. */
+  stop(): void;
+}
+
+const WORDS: Readonly<Record<PullProgress['phase'], string>> = {
+  waiting: 'waiting',
+  downloading: 'downloading',
+  extracting: 'finishing',
+  done: 'done',
+  exists: 'already here',
+};
+
+/** Bars on a terminal, a line for each layer that begins or ends elsewhere. */
+export async function openProgress(stream: NodeJS.WriteStream): Promise<ProgressDisplay> {
+  return isTerminal(stream) ? ProgressBars.open(stream) : new ProgressLines(stream);
+}
+
+/** `3f4ca61aafcd`: what tells layers apart for a person. */
+function shortDigest(digest: Digest): string {
+  return digest.slice('sha256:'.length, 'sha256:'.length + 12);
+}
+
+class ProgressBars implements ProgressDisplay {
+  readonly #bars = new Map<Digest, SingleBar>();
+  readonly #all: MultiBar;
+
+  private constructor(all: MultiBar) {
+    this.#all = all;
+  }
+
+  static async open(stream: NodeJS.WriteStream): Promise<ProgressBars> {
+    const [{ default: progress }, { default: colors }] = await Promise.all([
+      import('cli-progress'),
+      import('picocolors'),
+    ]);
+    const all = new progress.MultiBar({
+      stream,
+      hideCursor: true,
+      clearOnComplete: false,
+      // Ours, for the first signal.
+      gracefulExit: false,
+      fps: 10,
+      barsize: 30,
+      format: `${colors.cyan('{layer}')} {bar} {size}  {word}`,
+      barCompleteChar: '━',
+      barIncompleteChar: '─',
+      barGlue: '',
+    });
+    return new ProgressBars(all);
+  }
+
+  update({ digest, phase, bytes, totalBytes }: PullProgress): void {
+    const size = formatBytes(totalBytes).padStart(8);
+    const payload = { layer: shortDigest(digest), size, word: WORDS[phase] };
+    let bar = this.#bars.get(digest);
+    if (bar === undefined) {
+      // A bar without a length cannot be drawn full.
+      bar = this.#all.create(Math.max(totalBytes, 1), 0, payload);
+      this.#bars.set(digest, bar);
+    }
+    bar.update(
+      totalBytes === 0 && bytes === 0 && (phase === 'done' || phase === 'exists') ? 1 : bytes,
+      payload,
+    );
+  }
+
+  stop(): void {
+    this.#all.stop();
+  }
+}
+
+class ProgressLines implements ProgressDisplay {
+  readonly #stream: NodeJS.WriteStream;
+  readonly #phases = new Map<Digest, PullProgress['phase']>();
+
+  constructor(stream: NodeJS.WriteStream) {
+    this.#stream = stream;
+  }
+
+  update({ digest, phase, totalBytes }: PullProgress): void {
+    if (this.#phases.get(digest) === phase) return;
+    this.#phases.set(digest, phase);
+    if (phase === 'waiting' || phase === 'extracting') return;
+    const line = `${shortDigest(digest)}: ${WORDS[phase]}`;
+    this.#stream.write(`${line}${phase === 'exists' ? '' : ` (${formatBytes(totalBytes)})`}\n`);
+  }
+
+  stop(): void {}
+}
