@@ -64,24 +64,30 @@ Napi::Value DigestLayerImage(const Napi::CallbackInfo& info) {
 Napi::Value BuildMendLayer(const Napi::CallbackInfo& info) {
   Args args(info);
   const Arg options = args.At(0, "options");
-  MendRequest request;
-  request.image_form = IsImageForm(options.Field("form"), args);
-  request.directory = options.Field("directory").Text();
+  const std::string form = options.Field("form").Text();
+  std::string directory = options.Field("directory").Text();
+  auto chain = std::make_shared<LayerChain>();
   for (const Arg& layer : options.Field("layers").List()) {
-    MendSource source;
-    source.root_fd = layer.Field("fd").Descriptor();
-    for (const Arg& name : layer.Field("impliedDirectories").List()) {
-      source.implied_directories.push_back(name.Bytes());
+    ChainLayer& added = chain->emplace_back();
+    added.fd = layer.Field("fd").Descriptor();
+    for (const Arg& path : layer.Field("impliedDirectories").List()) {
+      added.implied.insert(path.Bytes());
     }
-    request.layers.push_back(std::move(source));
   }
   if (!args.ok()) return info.Env().Undefined();
+  const auto open_end = form == "image" ? &OpenErofsImage : &OpenDirectoryTree;
   return RunAsync<MendOutcome>(
-      info.Env(), [request = std::move(request)] { return BuildMendLayer(request); },
+      info.Env(),
+      [directory = std::move(directory), chain, open_end]() -> Result<MendOutcome> {
+        const UniqueFd fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+        if (!fd) return Errno("open", directory);
+        return BuildMend(*chain, fd.get(), open_end);
+      },
       [](Napi::Env env, MendOutcome& outcome) -> Napi::Value {
         Napi::Object result = Napi::Object::New(env);
         result.Set("written", outcome.written);
         result.Set("layerBytes", static_cast<double>(outcome.layer_bytes));
+        result.Set("firstVisible", static_cast<double>(outcome.first_visible));
         return result;
       });
 }

@@ -1,35 +1,33 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "kernel/result.h"
+#include "layer/layer_chain.h"
+#include "layer/layer_end.h"
 
 namespace cais {
 
-// One layer of a chain, as MendOptions of src/native.ts describes it.
-struct MendSource {
-  int root_fd;  // O_PATH or mount descriptor of the layer's root; borrowed
-  std::vector<std::string> implied_directories;
-};
-
-struct MendRequest {
-  bool image_form = true;
-  // Where `layer` is written; it exists.
-  std::string directory;
-  std::vector<MendSource> layers;  // lowest first
-};
-
 struct MendOutcome {
-  // False: the chain needs no mending and nothing was written.
   bool written = false;
   uint64_t layer_bytes = 0;
+  size_t first_visible = 0;
 };
 
-// Makes the small layer that goes on top of a chain whose layers imply directories without listing
-// them: overlayfs shows the attributes of the top-most directory of a name, and an implied one must
-// look as in the layers below. Blocks on the disk; any thread.
-Result<MendOutcome> BuildMendLayer(const MendRequest& request);
+// Makes the layer that goes on top of a chain, so that its overlay shows what unpacking the layers
+// one after the other into one directory would give: overlayfs shows the top-most of several
+// directories of one name, which need not be one that its layer lists.
+//
+// Where that concerns attributes of directories only, they are looked up. Where a layer implies a
+// directory that is a symbolic link below, its entries belong to where the link leads; then both
+// views of the whole chain are compared (see ChainTree).
+//
+// Writes "layer" into the directory `directory_fd` (borrowed), in the form of `open_end`, or
+// nothing.
+Result<MendOutcome> BuildMend(const LayerChain& chain, int directory_fd,
+                              Result<std::unique_ptr<LayerEnd>> (*open_end)(int, const EndLimits&));
 
 }  // namespace cais
