@@ -57,6 +57,7 @@ export async function runLayerJob(run: LayerJobRun): Promise<LayerResult> {
   const abort = () => ended.abort(run.signal.reason);
   run.signal.addEventListener('abort', abort, { once: true });
   job.failed.catch((error) => ended.abort(error));
+  let finished: Promise<LayerResult> | undefined;
   try {
     if ('fd' in run.source) {
       job.readFrom(run.source.fd);
@@ -76,7 +77,8 @@ export async function runLayerJob(run: LayerJobRun): Promise<LayerResult> {
     run.signal.addEventListener('abort', aborting, { once: true });
     try {
       run.signal.throwIfAborted();
-      return await job.finish();
+      finished = job.finish();
+      return await finished;
     } finally {
       run.signal.removeEventListener('abort', aborting);
     }
@@ -84,7 +86,8 @@ export async function runLayerJob(run: LayerJobRun): Promise<LayerResult> {
     // The failure of the job is the reason of what its source then says.
     const cause = ended.signal.aborted ? ended.signal.reason : error;
     job.abort();
-    await job.finish().catch(() => undefined);
+    // Settles when its threads have left the directory.
+    await (finished ?? job.finish()).catch(() => undefined);
     throw run.signal.aborted ? run.signal.reason : cause;
   } finally {
     run.signal.removeEventListener('abort', abort);
