@@ -238,7 +238,7 @@ void Channel::CallScript(const Napi::FunctionReference& function,
                          const std::vector<napi_value>& arguments) {
   napi_env env = Env();
   napi_value result = nullptr;
-  const napi_status status = napi_make_callback(env, context_, Env().Undefined(), function.Value(),
+  const napi_status status = napi_make_callback(env, context_, Env().Global(), function.Value(),
                                                 arguments.size(), arguments.data(), &result);
   if (status != napi_pending_exception) return;
   // What the script's callback throws is its own uncaught exception.
