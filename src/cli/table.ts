@@ -25,7 +25,7 @@ const UNITS = ['B', 'kB', 'MB', 'GB', 'TB'];
 export function formatBytes(bytes: number): string {
   const unit = bytes < 1000 ? 0 : Math.min(Math.floor(Math.log10(bytes) / 3), UNITS.length - 1);
   const value = bytes / 1000 ** unit;
-  return `${unit === 0 ? value : value.toPrecision(3)} ${UNITS[unit]}`;
+  return `${unit === 0 || value >= 1000 ? Math.round(value) : value.toPrecision(3)} ${UNITS[unit]}`;
 }
 
 const AGES: readonly (readonly [string, number])[] = [
