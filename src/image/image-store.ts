@@ -100,10 +100,11 @@ export class ImageStore {
   }
 
   list(): ImageRecord[] {
+    const names = this.names();
     return this.#images
       .list()
       .filter(({ value }) => value.condemned !== true)
-      .map(({ value }) => this.#complete(value));
+      .map(({ value }) => this.#complete(value, names));
   }
 
   /** All names, tag names and repository digests. */
@@ -161,8 +162,8 @@ export class ImageStore {
     return this.names().filter(({ value }) => value.imageId === id);
   }
 
-  #complete({ condemned: _, ...image }: StoredImage): ImageRecord {
-    const names = this.#namesOf(image.id).map(({ name }) => name);
+  #complete({ condemned: _, ...image }: StoredImage, all = this.names()): ImageRecord {
+    const names = all.filter(({ value }) => value.imageId === image.id).map(({ name }) => name);
     return {
       ...image,
       names: names.filter((name) => !name.includes('@')).sort(),

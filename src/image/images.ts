@@ -111,30 +111,32 @@ export class ImageService {
   async pull(text: string, options: PullOptions = {}): Promise<ImageRecord> {
     const reference = parseReference(text);
     const platform = options.platform ?? hostPlatform();
+    const { signal } = options;
     const credentials =
-      options.credentials ?? (await this.#options.keyring.lookup(repositoryName(reference)));
+      options.credentials ??
+      (await this.#options.keyring.lookup(repositoryName(reference), signal ? { signal } : {}));
     // Callers with credentials of their own never share: what one may see is no proof for the other.
     const owner =
       options.credentials === undefined
         ? ''
         : credentials.map((each) => each.fingerprint()).join('\n');
     const key = [canonicalName(reference), formatPlatform(platform), owner].join('\n');
-    options.signal?.throwIfAborted();
+    signal?.throwIfAborted();
     const running = this.#pulls.has(key) ? this.#hubs.get(key) : undefined;
     const hub = running ?? new ProgressHub();
     this.#hubs.set(key, hub);
     const unsubscribe = options.onProgress && hub.subscribe(options.onProgress);
-    const work = async (signal: AbortSignal) => {
+    const work = async (shared: AbortSignal) => {
       try {
         const onProgress = (progress: Parameters<ProgressListener>[0]) => hub.report(progress);
-        const request = { reference, platform, credentials, signal, onProgress };
+        const request = { reference, platform, credentials, signal: shared, onProgress };
         return await this.#adding(async () => pullImage(await this.#parts(), request));
       } finally {
         if (this.#hubs.get(key) === hub) this.#hubs.delete(key);
       }
     };
     try {
-      return await this.#pulls.run(key, work, { signal: options.signal });
+      return await this.#pulls.run(key, work, { signal });
     } finally {
       unsubscribe?.();
     }
@@ -275,7 +277,8 @@ export class ImageService {
       await this.#writeIndex();
     } catch (error) {
       lock?.release();
-      await this.#collectSoon();
+      // What went wrong is what the caller must hear; the next change collects.
+      await this.#collectSoon().catch(() => undefined);
       throw error;
     }
     lock?.release();

@@ -34,7 +34,7 @@ export async function readTarIndex(file: FileHandle): Promise<Map<string, TarEnt
     const { bytesRead } = await file.read(block, 0, BLOCK_BYTES, position);
     if (bytesRead < BLOCK_BYTES) {
       // Some writers leave the end marker out.
-      if (bytesRead === 0 && count > 0) return entries;
+      if (bytesRead === 0 && count > 0 && position <= fileBytes) return entries;
       throw new ArchiveError('It is no tar file, or it is truncated');
     }
     if (block.every((byte) => byte === 0)) return entries;

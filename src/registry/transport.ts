@@ -96,7 +96,8 @@ export class Transport {
       connect: { timeout: merged.connectTimeoutMs },
       headersTimeout: merged.headersTimeoutMs,
       bodyTimeout: merged.bodyIdleTimeoutMs,
-      connections: 8,
+      // Several pulls from one registry, four layers each, and room for the small requests between.
+      connections: 32,
       keepAliveTimeout: 4_000,
     };
     const direct = new Agent(agentOptions);
