@@ -206,6 +206,36 @@ std::vector<sock_filter> NewerCallsPrologue(const std::vector<uint32_t>& archite
   return code;
 }
 
+// True when the profile looks at the arguments of socket(2) and does not itself speak of
+// socketcall.
+bool GuardsSocket(const SeccompProfile& profile) {
+  bool guards = false;
+  for (const SeccompRule& rule : profile.rules) {
+    for (const std::string& name : rule.names) {
+      if (name == "socketcall") return false;
+      if (name == "socket" && !rule.arguments.empty()) guards = true;
+    }
+  }
+  return guards;
+}
+
+// Instructions that answer for socketcall(SYS_SOCKET) of 32-bit x86 and let everything else
+// through. Its arguments are in memory, where no filter can look; libseccomp would let it pass
+// whenever a rule lets some socket(2) pass.
+std::vector<sock_filter> SocketcallPrologue(uint32_t answer) {
+  constexpr uint32_t kSocketcall = 102;
+  constexpr uint32_t kSysSocket = 1;  // <linux/net.h>
+  return {
+      Statement(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, arch)),
+      Jump(BPF_JMP | BPF_JEQ | BPF_K, SCMP_ARCH_X86, 0, 5),
+      Statement(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      Jump(BPF_JMP | BPF_JEQ | BPF_K, kSocketcall, 0, 3),
+      Statement(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args)),
+      Jump(BPF_JMP | BPF_JEQ | BPF_K, kSysSocket, 0, 1),
+      Statement(BPF_RET | BPF_K, answer),
+  };
+}
+
 Result<std::string> ExportProgram(scmp_filter_ctx context) {
   UniqueFd file(memfd_create("cais-seccomp", MFD_CLOEXEC));
   if (!file) return Errno("memfd_create");
@@ -257,8 +287,11 @@ Result<std::string> CompileSeccompProfile(const SeccompProfile& profile) {
   const uint32_t kind = default_action.value() & SECCOMP_RET_ACTION_FULL;
   if (kind == SECCOMP_RET_ERRNO || kind == SECCOMP_RET_KILL_PROCESS ||
       kind == SECCOMP_RET_KILL_THREAD || kind == SECCOMP_RET_TRAP) {
-    const std::vector<sock_filter> prologue =
+    std::vector<sock_filter> prologue;
+    if (GuardsSocket(profile)) prologue = SocketcallPrologue(default_action.value());
+    const std::vector<sock_filter> newer_calls =
         NewerCallsPrologue(audit_architectures, newer, NewestKnownNumber());
+    prologue.insert(prologue.end(), newer_calls.begin(), newer_calls.end());
     bytes.append(reinterpret_cast<const char*>(prologue.data()),
                  prologue.size() * sizeof(sock_filter));
   }
