@@ -69,7 +69,6 @@ export async function runLayerJob(run: LayerJobRun): Promise<LayerResult> {
         drain: () =>
           new Promise<void>((resolve) => {
             drained = resolve;
-            ended.signal.addEventListener('abort', () => resolve(), { once: true });
           }),
       });
     }
@@ -110,30 +109,34 @@ async function pump(
 ): Promise<void> {
   let received = 0;
   const iterator = chunks[Symbol.asyncIterator]();
-  const stopped = new Promise<'stopped'>((resolve) => {
-    if (signal.aborted) resolve('stopped');
-    else signal.addEventListener('abort', () => resolve('stopped'), { once: true });
-  });
   try {
     for (;;) {
       // A source that ignores the signal must not keep a failed job waiting.
-      const next = iterator.next();
-      const step = await Promise.race([next, stopped]);
-      if (step === 'stopped') {
-        next.catch(() => undefined);
-        throw signal.reason;
-      }
+      const step = await untilAborted(iterator.next(), signal);
       if (step.done === true) return;
       const isRoom = job.write(step.value);
       received += step.value.byteLength;
       onProgress(received);
-      if (!isRoom) await drain();
+      if (!isRoom) await untilAborted(drain(), signal);
     }
   } catch (error) {
     // Closes the connection; it has nothing more to say, and may be waiting for its next byte.
     void iterator.return?.().catch(() => undefined);
     throw error;
   }
+}
+
+/**
+ * Waits for `promise`, or throws the reason of `signal`. Not Promise.race with one promise for all rounds: that one would keep every chunk that ever won
+ * against it, the whole layer.
+ */
+function untilAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise<T>((resolve, reject) => {
+    const stop = () => reject(signal.reason);
+    if (signal.aborted) stop();
+    signal.addEventListener('abort', stop, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop));
+  });
 }
 
 /** Publishes what {@link runLayerJob} made: the blob first, so that a layer without its blob cannot come from a crash in between. */
