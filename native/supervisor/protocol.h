@@ -9,10 +9,7 @@
 namespace cais {
 
 constexpr int64_t kProtocolVersion = 1;
-constexpr size_t kFrameHeaderBytes = 12;
 constexpr size_t kFieldHeaderBytes = 8;
-constexpr uint32_t kMaxPayloadBytes = 4 << 20;
-constexpr size_t kMaxFrameDescriptors = 253;
 // From this tag on an unknown field is skipped, below it is refused.
 constexpr uint16_t kFirstOptionalTag = 0x8000;
 
@@ -60,7 +57,6 @@ enum class StartResultField : uint16_t {
   kPath = 3,
   kMessage = 4,
   kPid = 5,
-  kStartTicks = 6,
 };
 
 enum class HelloField : uint16_t { kVersion = 1, kOwner = 2, kOnOwnerExit = 3 };

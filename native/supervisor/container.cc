@@ -1,0 +1,23 @@
+#include "supervisor/container.h"
+
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "supervisor/cgroup_directory.h"
+
+namespace cais {
+
+void SignalContainer(const Container& container, int signal) {
+  if (container.reaped) return;
+  (void)syscall(SYS_pidfd_send_signal, container.pidfd.get(), signal, nullptr, 0);
+  if (signal != SIGKILL) return;
+  // An exec shares the cgroup of its container, and leads a session and process group of its own.
+  if (container.kind == LaunchKind::kExec) {
+    (void)kill(-container.pid, SIGKILL);
+  } else {
+    KillCgroups(container.cgroups);
+  }
+}
+
+}  // namespace cais

@@ -1,0 +1,124 @@
+#include <fcntl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+
+#include "kernel/detached_mount.h"
+#include "kernel/rooted_path.h"
+#include "supervisor/init_context.h"
+
+namespace cais {
+
+namespace {
+
+// /proc, /sys and /dev of an image must be real directories: a link would put the kernel's file
+// systems, or our devices, elsewhere (CVE-2019-19921, CVE-2023-27561, CVE-2026-41579).
+bool IsSystemPath(const std::string& path) {
+  for (const char* prefix : {"/proc", "/sys", "/dev"}) {
+    const std::string_view name(prefix);
+    if (path.starts_with(name) && (path.size() == name.size() || path[name.size()] == '/')) {
+      return true;
+    }
+  }
+  return false;
+}
+
+Result<UniqueFd> OpenTarget(const InitContext& context, const LaunchMount& mount, Entry entry) {
+  const Links links = IsSystemPath(mount.destination) ? Links::kRefuse : Links::kFollow;
+  Result<UniqueFd> target = EnsureInRoot(context.root.get(), mount.destination, entry, links);
+  if (!target.ok() && target.failure().error == ELOOP && links == Links::kRefuse) {
+    target.failure().step = "refuse a symbolic link";
+  }
+  return target;
+}
+
+Result<Entry> KindOf(int fd) {
+  struct stat status;
+  if (fstat(fd, &status) != 0) return Errno("fstat");
+  return S_ISDIR(status.st_mode) ? Entry::kDirectory : Entry::kFile;
+}
+
+Status Attach(InitContext& context, const LaunchMount& mount, int mount_fd) {
+  Result<Entry> kind = KindOf(mount_fd);
+  if (!kind.ok()) return kind.failure();
+  Result<UniqueFd> target = OpenTarget(context, mount, kind.value());
+  if (!target.ok()) return target.failure();
+  Status attached = AttachMount(mount_fd, target.value().get());
+  if (!attached.ok()) attached.failure().path = mount.destination;
+  return attached;
+}
+
+Status MountOne(InitContext& context, size_t index) {
+  const LaunchMount& mount = context.spec.mounts[index];
+  if (mount.type == "cgroup") return MountCgroups(context, mount);
+  const UniqueFd& source = context.mount_sources[index];
+  if (source) {
+    if (mount.type == "bind" && mount.destination == "/") {
+      return Failure{EINVAL, "refuse a mount over the root", mount.destination, {}};
+    }
+    return Attach(context, mount, source.get());
+  }
+  for (const char* type : {"proc", "sysfs", "tmpfs", "devpts", "mqueue"}) {
+    if (mount.type != type) continue;
+    Result<UniqueFd> made = MakeFilesystem(type, mount.data, AttributesOfFlags(mount.flags));
+    if (!made.ok()) {
+      made.failure().path = mount.destination + " (" + made.failure().path + ")";
+      return made.failure();
+    }
+    return Attach(context, mount, made.value().get());
+  }
+  return Failure{ENODEV, "unknown type of mount", mount.type, {}};
+}
+
+Status WriteAll(int fd, const std::string& content) {
+  for (size_t written = 0; written < content.size();) {
+    const ssize_t count = write(fd, content.data() + written, content.size() - written);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return Errno("write");
+    written += static_cast<size_t>(count);
+  }
+  return Done{};
+}
+
+Status PlaceFile(InitContext& context, size_t index) {
+  const LaunchFile& file = context.spec.files[index];
+  const std::string name = "file" + std::to_string(index);
+  UniqueFd content(openat(context.scratch.get(), name.c_str(),
+                          O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, file.mode));
+  if (!content) return Errno("create", file.destination);
+  Status written = WriteAll(content.get(), file.content);
+  if (!written.ok()) return written;
+  Result<UniqueFd> mount = CloneMount(context.scratch.get(), name, {.follow_links = false});
+  if (!mount.ok()) return mount.failure();
+  Status set = SetMountAttributes(
+      mount.value().get(), {.set = MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC});
+  if (!set.ok()) return set;
+  // An image may have a link here (/etc/resolv.conf often is one): it is followed inside the root.
+  Result<UniqueFd> target =
+      EnsureInRoot(context.root.get(), file.destination, Entry::kFile, Links::kFollow);
+  if (!target.ok()) return target.failure();
+  return AttachMount(mount.value().get(), target.value().get());
+}
+
+}  // namespace
+
+Status MountAll(InitContext& context) {
+  for (size_t i = 0; i < context.spec.mounts.size(); ++i) {
+    Status mounted = MountOne(context, i);
+    if (!mounted.ok()) return mounted;
+  }
+  context.mount_sources.clear();
+  return Done{};
+}
+
+Status PlaceFiles(InitContext& context) {
+  for (size_t i = 0; i < context.spec.files.size(); ++i) {
+    Status placed = PlaceFile(context, i);
+    if (!placed.ok()) {
+      placed.failure().path = context.spec.files[i].destination;
+      return placed;
+    }
+  }
+  return Done{};
+}
+
+}  // namespace cais

@@ -1,0 +1,135 @@
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+
+#include "kernel/detached_mount.h"
+#include "supervisor/init_context.h"
+
+namespace cais {
+
+namespace {
+
+constexpr uint64_t kPropagationFlags = MS_PRIVATE | MS_SLAVE | MS_SHARED | MS_UNBINDABLE;
+
+// A bind mount not yet put anywhere, with its flags and propagation.
+Result<UniqueFd> OpenBind(const InitContext& context, const LaunchMount& mount) {
+  const bool recursive = (mount.flags & MS_REC) != 0;
+  UniqueFd clone;
+  if (mount.source_index >= 0) {
+    const int source = context.fds[static_cast<size_t>(mount.source_index)].get();
+    Result<UniqueFd> cloned = CloneMount(source, "", {.recursive = recursive});
+    if (cloned.ok()) {
+      clone = std::move(cloned.value());
+    } else {
+      // A detached mount: older kernels do not clone it, and it is used up here.
+      clone.Reset(fcntl(source, F_DUPFD_CLOEXEC, 3));
+      if (!clone) return Errno("duplicate descriptor", mount.destination);
+    }
+  } else {
+    Result<UniqueFd> cloned = CloneMount(AT_FDCWD, mount.source, {.recursive = recursive});
+    if (!cloned.ok()) return cloned.failure();
+    clone = std::move(cloned.value());
+  }
+  const uint64_t propagation = mount.propagation & kPropagationFlags;
+  Status propagated = SetMountAttributes(
+      clone.get(),
+      {.set = 0,
+       .propagation = propagation == 0 ? static_cast<uint64_t>(MS_PRIVATE) : propagation,
+       .recursive = true});
+  if (!propagated.ok()) return propagated.failure();
+  Status set = SetMountAttributes(clone.get(), {.set = AttributesOfFlags(mount.flags)});
+  if (set.ok() && mount.recursive_readonly) {
+    set = SetMountAttributes(clone.get(), {.set = MOUNT_ATTR_RDONLY, .recursive = true});
+  }
+  if (!set.ok()) return set.failure();
+  return clone;
+}
+
+}  // namespace
+
+// The first thing in the new mount namespace: sources are still seen as the engine sees them (also
+// in a chroot), and their propagation is still that of the host.
+Status OpenMountSources(InitContext& context) {
+  context.mount_sources.resize(context.spec.mounts.size());
+  bool needs_shared_memory = false;
+  for (size_t i = 0; i < context.spec.mounts.size(); ++i) {
+    const LaunchMount& mount = context.spec.mounts[i];
+    needs_shared_memory = needs_shared_memory || mount.type == "shm";
+    if (mount.type == "cgroup" && context.cgroup_sources.empty()) {
+      Status opened = OpenCgroupSources(context);
+      if (!opened.ok()) return opened;
+    }
+    if (mount.type != "bind") continue;
+    Result<UniqueFd> source = OpenBind(context, mount);
+    if (!source.ok()) {
+      source.failure().path = mount.source.empty() ? mount.destination : mount.source;
+      return source.failure();
+    }
+    context.mount_sources[i] = std::move(source.value());
+  }
+  Result<MountPlace> here = MountPlace::Current(context.sandbox.procfs);
+  if (!here.ok()) return here.failure();
+  for (size_t i = 0; needs_shared_memory && i < context.spec.mounts.size(); ++i) {
+    if (context.spec.mounts[i].type != "shm") continue;
+    Result<UniqueFd> memory = context.sandbox.shared_memory.CloneAway();
+    if (!memory.ok()) return memory.failure();
+    context.mount_sources[i] = std::move(memory.value());
+  }
+  return here.value().ReturnToNamespaceRoot();
+}
+
+Status AttachRoot(InitContext& context) {
+  Status step = MakeAllMountsPrivate();
+  if (!step.ok()) return step;
+  // Below the root, out of its sight: goes away with the old root, what was bound from it stays.
+  Result<UniqueFd> scratch =
+      MakeFilesystem("tmpfs", "mode=0700", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
+  if (!scratch.ok()) return scratch.failure();
+  context.scratch = std::move(scratch.value());
+  step = AttachOverRoot(context.scratch.get());
+  if (!step.ok()) return step;
+  const UniqueFd& given = context.fds[static_cast<size_t>(context.spec.root_index)];
+  step = AttachOverRoot(given.get());
+  if (!step.ok()) return step;
+  context.root.Reset(fcntl(given.get(), F_DUPFD_CLOEXEC, 3));
+  if (!context.root) return Errno("duplicate the root's descriptor");
+  return Done{};
+}
+
+Status AttachEmptyRoot(InitContext& context) {
+  Result<MountPlace> here = MountPlace::Current(context.sandbox.procfs);
+  if (!here.ok()) return here.failure();
+  Status step = here.value().ReturnToNamespaceRoot();
+  if (!step.ok()) return step;
+  step = MakeAllMountsPrivate();
+  if (!step.ok()) return step;
+  Result<UniqueFd> root =
+      MakeFilesystem("tmpfs", "mode=0555,size=4096,nr_inodes=2",
+                     MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+  if (!root.ok()) return root.failure();
+  context.root = std::move(root.value());
+  return AttachOverRoot(context.root.get());
+}
+
+Status FinishRoot(InitContext& context) {
+  if (!context.spec.root_readonly) return Done{};
+  return SetMountAttributes(context.root.get(), {.set = MOUNT_ATTR_RDONLY});
+}
+
+Status PivotRoot(InitContext& context) {
+  context.scratch.Reset();
+  return PivotInto(context.root.get());
+}
+
+Status JoinTarget(InitContext& context) {
+  if (setns(context.target_pidfd,
+            CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET) != 0) {
+    return Errno("setns", context.spec.exec_target);
+  }
+  context.root.Reset(open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!context.root) return Errno("open", "/");
+  return Done{};
+}
+
+}  // namespace cais

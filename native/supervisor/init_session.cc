@@ -1,0 +1,121 @@
+#include <fcntl.h>
+#include <linux/keyctl.h>
+#include <linux/magic.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/personality.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "supervisor/init_context.h"
+
+namespace cais {
+
+namespace {
+
+// The supervisor blocks signals and its caller may have ignored some; a container starts with none
+// of that.
+Status ResetSignals() {
+  struct sigaction action = {};
+  action.sa_handler = SIG_DFL;
+  for (int number = 1; number < NSIG; ++number) {
+    // SIGKILL, SIGSTOP and those of the C library cannot be set and are not changed either.
+    (void)sigaction(number, &action, nullptr);
+  }
+  sigset_t none;
+  sigemptyset(&none);
+  if (sigprocmask(SIG_SETMASK, &none, nullptr) != 0) return Errno("sigprocmask");
+  return Done{};
+}
+
+}  // namespace
+
+Status JoinCgroups(InitContext& context) {
+  for (const std::string& directory : context.cgroups) {
+    struct statfs file_system;
+    UniqueFd fd(open(directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    if (!fd || fstatfs(fd.get(), &file_system) != 0) return Errno("open", directory);
+    if (file_system.f_type == CGROUP2_SUPER_MAGIC && context.in_unified_cgroup) continue;
+    UniqueFd processes(openat(fd.get(), "cgroup.procs", O_WRONLY | O_CLOEXEC));
+    if (!processes) return Errno("open", directory + "/cgroup.procs");
+    if (write(processes.get(), "0", 1) != 1) return Errno("write", directory + "/cgroup.procs");
+  }
+  // After the joins: the namespace's root is where the process is now.
+  if (context.spec.kind != LaunchKind::kExec && unshare(CLONE_NEWCGROUP) != 0) {
+    return Errno("unshare", "cgroup");
+  }
+  return Done{};
+}
+
+Status EnterSession(InitContext& context) {
+  // Until execve nobody may look into this copy of the supervisor, with its descriptors of the host
+  // (CVE-2016-9962).
+  if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) return Errno("prctl PR_SET_DUMPABLE");
+  Status reset = ResetSignals();
+  if (!reset.ok()) return reset;
+  if (setsid() < 0) return Errno("setsid");
+  // A keyring of its own; kernels without keyrings, and those that forbid it, have none to leak.
+  (void)syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, nullptr);
+  umask(0);
+  if (context.spec.personality != 0 && personality(context.spec.personality) < 0) {
+    return Errno("personality");
+  }
+  return Done{};
+}
+
+Status InstallStdio(InitContext& context) {
+  StdioFds stdio = context.stdio;
+  if (context.terminal_slave) {
+    const int slave = context.terminal_slave.get();
+    stdio = {slave, slave, slave, true};
+  }
+  if (context.spec.terminal && ioctl(stdio.in, TIOCSCTTY, 0) != 0) return Errno("TIOCSCTTY");
+  const int sources[] = {stdio.in, stdio.out, stdio.err};
+  for (int target = 0; target < 3; ++target) {
+    struct stat status;
+    if (fstat(sources[target], &status) != 0) return Errno("fstat", std::to_string(target));
+    if (stdio.owned_by_user && status.st_uid != context.spec.credentials.uid &&
+        (S_ISFIFO(status.st_mode) || isatty(sources[target]) != 0) &&
+        fchown(sources[target], context.spec.credentials.uid, static_cast<gid_t>(-1)) != 0) {
+      return Errno("fchown", std::to_string(target));
+    }
+    if (dup2(sources[target], target) < 0) return Errno("dup2", std::to_string(target));
+  }
+  return Done{};
+}
+
+Status SetLimits(InitContext& context) {
+  for (const LaunchRlimit& limit : context.spec.rlimits) {
+    const auto value = [](int64_t number) {
+      return number < 0 ? RLIM_INFINITY : static_cast<rlim_t>(number);
+    };
+    const rlimit wanted = {value(limit.soft), value(limit.hard)};
+    if (setrlimit(static_cast<__rlimit_resource>(limit.resource), &wanted) != 0) {
+      return Errno("setrlimit", std::to_string(limit.resource));
+    }
+  }
+  return Done{};
+}
+
+Status SetOomScore(InitContext& context) {
+  // Always written, also where nothing is asked: the supervisor protects itself by a lower score.
+  const std::string wanted = context.spec.has_oom_score_adj
+                                 ? std::to_string(context.spec.oom_score_adj)
+                                 : context.sandbox.inherited_oom_score_adj;
+  Status written = context.sandbox.procfs.Write("self/oom_score_adj", wanted);
+  if (written.ok() || written.failure().error != EACCES) return written;
+  // Without CAP_SYS_RESOURCE the score only goes up: the lowest that is permitted is taken.
+  Result<std::string> current = context.sandbox.procfs.Read("self/oom_score_adj");
+  if (!current.ok()) return current.failure();
+  const int clamped = std::max(atoi(current.value().c_str()), atoi(wanted.c_str()));
+  return context.sandbox.procfs.Write("self/oom_score_adj", std::to_string(clamped));
+}
+
+}  // namespace cais

@@ -1,0 +1,90 @@
+#include "supervisor/mount_overlay.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cstring>
+
+#include "kernel/detached_mount.h"
+#include "kernel/mount_namespace.h"
+#include "kernel/procfs.h"
+#include "supervisor/protocol.h"
+#include "supervisor/record.h"
+#include "supervisor/start_answer.h"
+
+namespace cais {
+
+namespace {
+
+constexpr int kResultFd = 4;
+
+Status SendDescriptor(int fd) {
+  char byte = 'm';
+  iovec piece = {&byte, 1};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  msghdr message = {};
+  message.msg_iov = &piece;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  cmsghdr* part = CMSG_FIRSTHDR(&message);
+  part->cmsg_level = SOL_SOCKET;
+  part->cmsg_type = SCM_RIGHTS;
+  part->cmsg_len = CMSG_LEN(sizeof(int));
+  memcpy(CMSG_DATA(part), &fd, sizeof fd);
+  if (sendmsg(kResultFd, &message, MSG_NOSIGNAL) < 0) return Errno("send the mount");
+  return Done{};
+}
+
+Status MountAndSend() {
+  Result<std::string> bytes = ReadSpec();
+  if (!bytes.ok()) return bytes.failure();
+  RecordReader record(bytes.value());
+  const std::string directory = record.Text(OverlayField::kDirectory);
+  const std::string options = record.Text(OverlayField::kOptions);
+  Status step = record.Finish();
+  if (!step.ok()) return step;
+  if (unshare(CLONE_NEWNS) != 0) return Errno("unshare", "mnt");
+  // Lower layers are named relative to the working directory: a page holds more of them. In a
+  // chroot the caller's root stays ours, so the mounts are cut off by the new place alone (see
+  // below).
+  if (chdir(directory.c_str()) != 0) return Errno("chdir", directory);
+  // A private tmpfs to mount on: whatever the propagation of the caller's mounts is, what lies on
+  // this one is seen by nobody else.
+  Result<UniqueFd> place = MakeFilesystem("tmpfs", "mode=0700,size=4096", 0);
+  if (!place.ok()) return place.failure();
+  Result<Procfs> procfs = Procfs::Open();
+  if (!procfs.ok()) return procfs.failure();
+  Result<MountPlace> here = MountPlace::Current(procfs.value());
+  if (!here.ok()) return here.failure();
+  UniqueFd working_directory(open(".", O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!working_directory) return Errno("open", directory);
+  step = here.value().ReturnToNamespaceRoot();
+  if (step.ok()) step = MakeAllMountsPrivate();
+  if (step.ok()) step = AttachOverRoot(place.value().get());
+  if (step.ok()) step = here.value().Return();
+  if (!step.ok()) return step;
+  if (fchdir(working_directory.get()) != 0) return Errno("fchdir", directory);
+  const std::string target = "/proc/self/fd/" + std::to_string(place.value().get());
+  if (mount("overlay", target.c_str(), "overlay", 0, options.c_str()) != 0) {
+    return Errno("mount overlay", options.substr(0, 512));
+  }
+  // The descriptor of the place still names the tmpfs below; the name leads to what lies on it.
+  Result<UniqueFd> clone = CloneMount(AT_FDCWD, target, {});
+  if (!clone.ok()) return clone.failure();
+  return SendDescriptor(clone.value().get());
+}
+
+}  // namespace
+
+int RunMountOverlay() {
+  Status done = MountAndSend();
+  if (done.ok()) return 0;
+  AnswerFailure(done.failure());
+  return 1;
+}
+
+}  // namespace cais

@@ -1,0 +1,31 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "kernel/result.h"
+#include "supervisor/protocol.h"
+
+namespace cais {
+
+// What a supervisor is started with; PROTOCOL.md, "Start".
+struct SandboxSpec {
+  std::string id;
+  std::string run_directory;
+  int namespaces = 0;  // CLONE_NEW* bits
+  std::string hostname;
+  std::vector<std::pair<std::string, std::string>> sysctls;
+  std::vector<std::string> supervisor_cgroups;
+  int64_t open_files_soft = 0;  // 0: as inherited
+  int64_t open_files_hard = 0;
+  OnOwnerExit on_owner_exit = OnOwnerExit::kKeep;
+  std::vector<std::string> sandbox_cgroups;
+  int64_t shm_size_bytes = 0;
+};
+
+Result<SandboxSpec> ParseSandboxSpec(std::string_view record);
+
+}  // namespace cais
