@@ -17,11 +17,12 @@ constexpr size_t kMaxTextBytes = 8 << 10;
 std::string EncodeFailure(const std::string& step, const Failure& failure) {
   std::string message = failure.step;
   if (!failure.path.empty()) {
-    message += (message.empty() ? "" : " ") + ("\"" + failure.path + "\"");
+    if (!message.empty()) message += ' ';
+    message.append("\"").append(failure.path).append("\"");
   }
   if (failure.error != 0) {
     const char* reason = strerrordesc_np(failure.error);
-    message += std::string(": ") + (reason != nullptr ? reason : "unknown error");
+    message.append(": ").append(reason != nullptr ? reason : "unknown error");
   }
   return RecordWriter()
       .Bytes(FailedField::kStep, step)

@@ -57,6 +57,7 @@ enum class StartResultField : uint16_t {
   kPath = 3,
   kMessage = 4,
   kPid = 5,
+  kStartTicks = 6,
 };
 
 enum class HelloField : uint16_t { kVersion = 1, kOwner = 2, kOnOwnerExit = 3 };

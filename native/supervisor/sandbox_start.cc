@@ -184,7 +184,11 @@ int RunSandbox() {
     AnswerFailure(sandbox.failure());
     return 1;
   }
-  Answer(RecordWriter().Number(StartResultField::kPid, getpid()).bytes());
+  const Result<int64_t> ticks = sandbox.value().procfs.StartTicks(getpid());
+  Answer(RecordWriter()
+             .Number(StartResultField::kPid, getpid())
+             .Number(StartResultField::kStartTicks, ticks.ok() ? ticks.value() : 0)
+             .bytes());
   Supervisor supervisor(sandbox.value(), std::move(loop.value()));
   return supervisor.Run().ok() ? 0 : 1;
 }

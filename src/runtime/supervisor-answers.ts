@@ -113,15 +113,16 @@ export function decodeFailed(payload: Uint8Array): Failed {
 
 /** What a starting supervisor writes to descriptor 3: the process or the failure. */
 export type StartResult =
-  | { readonly ok: true; readonly pid: number }
+  | { readonly ok: true; readonly pid: number; readonly startTicks: number }
   | ({ readonly ok: false } & Failed);
 
 export function decodeStartResult(payload: Uint8Array): StartResult {
   const record = new RecordReader(payload);
   const pid = record.number(5);
   if (pid === undefined) return { ok: false, ...decodeFailed(payload) };
+  const startTicks = record.number(6) ?? 0;
   record.done();
-  return { ok: true, pid };
+  return { ok: true, pid, startTicks };
 }
 
 export interface Exited {
