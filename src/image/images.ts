@@ -155,9 +155,14 @@ export class ImageService {
     return image;
   }
 
-  /** As {@link inspect}, but undefined when there is none. */
+  /**
+   * The image that a container may be made of. Undefined when there is none, and when a layer of it got lost (a power cut): pulling mends that.
+   * @throws InvalidReferenceError
+   */
   find(text: string): ImageRecord | undefined {
-    return this.#store.resolve(text);
+    const image = this.#store.resolve(text);
+    const isComplete = image?.layers.every(({ diffId }) => this.#options.layers.has(diffId));
+    return isComplete === true ? image : undefined;
   }
 
   /**

@@ -301,6 +301,16 @@ describe('a damaged blob', () => {
   });
 });
 
+it('find() does not know an image that lost a layer, until it is pulled again', async () => {
+  registry.addImage('p/a', { tag: '1' });
+  const image = await pull('p/a:1');
+  expect(images.find(image.id)).toEqual(image);
+  layers.diffIds.clear();
+  expect(images.find(image.id)).toBeUndefined();
+  expect(await pull('p/a:1')).toEqual(image);
+  expect(images.find(image.id)).toEqual(image);
+});
+
 it('a pull moves a tag to the new image; the old one stays under its digest', async () => {
   registry.addImage('p/a', { tag: '1', layers: [Buffer.from('old')] });
   const old = await pull('p/a:1');
