@@ -26,6 +26,8 @@ export interface ContainerRunnerOptions {
   readonly configure: (attempt: number) => ContainerConfig;
   /** Asked before each start: true when somebody in another process wants the pod to end. */
   readonly isStopRequested: () => boolean;
+  /** The engine is closing while the container goes on without it: what happens from here on is not recorded. */
+  readonly isDetached: () => boolean;
   readonly onState: (
     state: ContainerState,
     attempt: { containerId?: string; restartCount: number },
@@ -133,6 +135,7 @@ export class ContainerRunner {
       });
       return exit;
     } catch (error) {
+      if (this.#options.isDetached()) throw error;
       const message = describeError(error);
       const exit = {
         exitCode: START_ERROR_CODE,

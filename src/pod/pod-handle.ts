@@ -9,6 +9,7 @@ export interface PodHandleParts {
   /** Names of its containers, init containers first. */
   readonly containers: readonly string[];
   readonly logs: PodLogs;
+  readonly started: Promise<void>;
   readonly ended: Promise<PodResult>;
   readonly stop: (options: StopPodOptions) => Promise<void>;
   readonly remove: () => Promise<void>;
@@ -39,6 +40,11 @@ export class PodHandle implements AsyncDisposable {
     this.#parts = parts;
     // Whoever never asks for the result has not missed an unhandled rejection.
     parts.ended.catch(() => undefined);
+  }
+
+  /** Settles when every container but the init ones has been started once, or the pod has ended before. */
+  started(): Promise<void> {
+    return this.#parts.started;
   }
 
   /**

@@ -67,14 +67,18 @@ export interface PodServiceOptions {
   readonly directories: { readonly logs: string; readonly pods: string };
 }
 
+interface RunningPod {
+  readonly handle: PodHandle;
+  readonly worker: PodWorker;
+  readonly onOwnerExit: 'keep' | 'kill';
+}
+
 /** The pods of one root: those that this process runs, and the records of all. */
 export class PodService {
   readonly #options: PodServiceOptions;
   readonly #records: Collection<PodRecord>;
-  readonly #handles = new Map<
-    string,
-    { readonly handle: PodHandle; readonly onOwnerExit: string }
-  >();
+  readonly #running = new Map<string, RunningPod>();
+  #isClosed = false;
 
   constructor(options: PodServiceOptions) {
     this.#options = options;
@@ -114,7 +118,10 @@ export class PodService {
       throw await rollback.run(error);
     }
     rollback.commit();
-    const ended = worker.run().finally(() => this.#release(uid));
+    const ended = worker.run().finally(() => {
+      // After close() the pod is not ours any more.
+      return this.#isClosed ? undefined : this.#release(uid);
+    });
     const stop = (stopOptions: StopPodOptions) =>
       worker.stop(killGraceMs(pod, stopOptions.graceSeconds));
     const handle = new PodHandle({
@@ -124,16 +131,17 @@ export class PodService {
       ip: worker.ip,
       containers: record.containers.map((status) => status.name),
       logs: worker.logs,
+      started: worker.started,
       ended,
       stop,
       remove: async () => {
         await stop({});
         await ended.catch(() => undefined);
         await this.#erase(record);
-        this.#handles.delete(uid);
+        this.#running.delete(uid);
       },
     });
-    this.#handles.set(uid, { handle, onOwnerExit });
+    this.#running.set(uid, { handle, worker, onOwnerExit });
     // A failing stop shows in wait(): the containers' own services report it.
     signal?.addEventListener('abort', () => void handle.stop().catch(() => undefined), {
       once: true,
@@ -219,10 +227,14 @@ export class PodService {
     }
   }
 
-  /** Ends and removes the pods of this process that were not to outlive it; the others go on. */
+  /** Ends and removes the pods of this process that were not to outlive it; the others go on without it. */
   async close(): Promise<void> {
-    const own = [...this.#handles.values()].filter(({ onOwnerExit }) => onOwnerExit === 'kill');
-    await Promise.all(own.map(({ handle }) => handle.remove()));
+    const pods = [...this.#running.values()];
+    for (const { worker, onOwnerExit } of pods) if (onOwnerExit === 'keep') worker.detach();
+    await Promise.all(
+      pods.filter(({ onOwnerExit }) => onOwnerExit === 'kill').map(({ handle }) => handle.remove()),
+    );
+    this.#isClosed = true;
   }
 
   async #createRecord(

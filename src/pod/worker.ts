@@ -79,15 +79,35 @@ export class PodWorker {
   #graceMs = 0;
   #reason: string | undefined;
   #deadline: NodeJS.Timeout | undefined;
+  #isDetached = false;
+  /** Main containers that have not been started yet. */
+  readonly #unstarted: Set<string>;
+  #markStarted: () => void = () => undefined;
+  readonly #started: Promise<void>;
 
   constructor(options: PodWorkerOptions) {
     this.#options = options;
+    this.#unstarted = new Set(options.pod.spec.containers.map(({ name }) => name));
+    this.#started = new Promise((resolve) => {
+      this.#markStarted = resolve;
+    });
     this.logs = new PodLogs(options.logDirectory);
     this.#statuses = initialStatuses(options.pod);
   }
 
   get ip(): string | undefined {
     return this.#sandbox?.ip;
+  }
+
+  /** Settles when every container but the init ones has been started once, or the pod has ended before. */
+  get started(): Promise<void> {
+    return this.#started;
+  }
+
+  /** The engine is closing and the pod goes on without a worker: nothing that is seen from here on is recorded or acted on. */
+  detach(): void {
+    this.#isDetached = true;
+    clearTimeout(this.#deadline);
   }
 
   /**
@@ -155,6 +175,7 @@ export class PodWorker {
       return await this.#finish();
     } finally {
       clearTimeout(this.#deadline);
+      this.#markStarted();
       this.logs.finish();
     }
   }
@@ -180,12 +201,13 @@ export class PodWorker {
         } catch (error) {
           // The pod cannot run as described: the others are not left running without it.
           failure ??= { error };
+          if (this.#isDetached) return;
           await this.stop(killGraceMs(this.#options.pod));
         }
       }),
     );
     if (failure !== undefined) {
-      await this.#store();
+      if (!this.#isDetached) await this.#store();
       throw failure.error;
     }
   }
@@ -216,7 +238,12 @@ export class PodWorker {
       configure: (attempt) => this.#configure(container, attempt),
       isStopRequested,
       onState: (state, about) => this.#setState(container.name, { state, ...about }),
-      onAttempt: (attempt, ended) => this.logs.add(container.name, { attempt, ended }),
+      isDetached: () => this.#isDetached,
+      onAttempt: (attempt, ended) => {
+        this.logs.add(container.name, { attempt, ended });
+        this.#unstarted.delete(container.name);
+        if (this.#unstarted.size === 0) this.#markStarted();
+      },
       onEvent,
     });
     this.#runners.add(runner);

@@ -30,6 +30,7 @@ export async function run(context: CommandContext, options: RunOptions): Promise
         handles.push(await startPod(engine.pods, { manifest, context, options }));
       }
       if (options.detach) {
+        await Promise.all(handles.map(detach));
         for (const { name } of handles) context.stdout.write(`${name}\n`);
         return 0;
       }
@@ -63,6 +64,12 @@ function startPod(
       if (!options.quiet && SHOWN.includes(reason)) stderr.write(`${message}\n`);
     },
   });
+}
+
+/** Waits until a pod can be left alone. @throws what starting a container throws: then nothing is left running. */
+async function detach(handle: PodHandle): Promise<void> {
+  const failed = handle.wait().then(() => undefined);
+  await Promise.race([handle.started(), failed]);
 }
 
 /** Prints a pod's logs until it has ended; the second interrupt kills it. */
