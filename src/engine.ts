@@ -1,0 +1,308 @@
+import { rm, rmdir } from 'node:fs/promises';
+import { availableParallelism, hostname, networkInterfaces, totalmem } from 'node:os';
+import { loadDockerConfig } from './auth/docker-config.js';
+import { DockerConfigKeyring } from './auth/keyring.js';
+import {
+  type Config,
+  type ConfigOptions,
+  loadConfig,
+  type StatePaths,
+  statePaths,
+} from './config.js';
+import { ContainerService } from './container/container.js';
+import { recover } from './container/recover.js';
+import type { ContainerRecord, ExitRecord } from './container/state.js';
+import { ImageService } from './image/images.js';
+import type { CgroupLayout, LayerForm, NativeBinding, ProbeResult } from './native.js';
+import { loadNative, SUPERVISOR_PATH } from './native.js';
+import { PodService } from './pod/pod-service.js';
+import type { PodContainerExit, PodServices } from './pod/services.js';
+import { RecordStore } from './record-store.js';
+import { Rollback } from './rollback.js';
+import { hostCapabilities } from './runtime/capabilities.js';
+import { callerOpenFilesLimit, type OpenFilesLimit } from './runtime/open-files.js';
+import { SeccompCompiler } from './runtime/seccomp.js';
+import { BridgeNetwork } from './sandbox/network.js';
+import { SandboxService } from './sandbox/sandbox.js';
+import type { SandboxRecord } from './sandbox/sandbox-record.js';
+import { LayerStore } from './snapshot/layer-store.js';
+import { Snapshotter } from './snapshot/snapshotter.js';
+
+/** Settings of an engine; every one has a default. */
+export interface EngineOptions extends ConfigOptions {
+  /** Become the owner of sandboxes that have none: what a long-running engine does. Absent: they are only looked at. */
+  readonly adopt?: boolean;
+}
+
+/** What this machine offers and what the engine made of it. */
+export interface EngineFacts {
+  readonly layerForm: LayerForm;
+  /** What a tiny layer image on this kernel said. */
+  readonly imageForm: ProbeResult;
+  readonly cgroups: CgroupLayout;
+  readonly openFiles: OpenFilesLimit;
+}
+
+interface EngineParts {
+  readonly config: Config;
+  readonly paths: StatePaths;
+  readonly native: NativeBinding;
+  readonly records: RecordStore;
+  readonly openFiles: OpenFilesLimit;
+  readonly network: BridgeNetwork;
+  readonly layers: LayerStore;
+  readonly images: ImageService;
+  readonly snapshotter: Snapshotter;
+  readonly sandboxes: SandboxService;
+  readonly containers: ContainerService;
+  readonly pods: PodService;
+}
+
+/**
+ * Images, sandboxes, containers and pods of one root. Any number of engines may be open on different roots, and several processes on
+ * the same one. Close it, or hold it by `await using`.
+ */
+export class Engine implements AsyncDisposable {
+  readonly config: Config;
+  readonly images: ImageService;
+  readonly layers: LayerStore;
+  readonly sandboxes: SandboxService;
+  readonly containers: ContainerService;
+  readonly pods: PodService;
+  readonly #parts: EngineParts;
+
+  private constructor(parts: EngineParts) {
+    this.config = parts.config;
+    this.images = parts.images;
+    this.layers = parts.layers;
+    this.sandboxes = parts.sandboxes;
+    this.containers = parts.containers;
+    this.pods = parts.pods;
+    this.#parts = parts;
+  }
+
+  /**
+   * Builds every service and brings the records of the root together with what really runs.
+   * @throws InvalidArgumentError for a wrong setting, UnsupportedError when this machine cannot do it.
+   */
+  static async open(options: EngineOptions = {}): Promise<Engine> {
+    const { adopt = false, ...settings } = options;
+    const config = loadConfig(settings);
+    const rollback = new Rollback();
+    try {
+      const parts = await openParts(config, rollback);
+      await recover({
+        config,
+        sandboxes: parts.sandboxes,
+        containers: parts.containers,
+        containerRecords: parts.records.collection<ContainerRecord>('containers'),
+        snapshotter: parts.snapshotter,
+        network: parts.network,
+        adopt,
+      });
+      await parts.pods.collect();
+      rollback.commit();
+      return new Engine(parts);
+    } catch (error) {
+      throw await rollback.run(error);
+    }
+  }
+
+  /** Looks at the machine; a tiny layer image is mounted for it. */
+  async facts(): Promise<EngineFacts> {
+    const { native, paths, layers, openFiles } = this.#parts;
+    return {
+      layerForm: layers.form,
+      imageForm: await native.probeLayerImage(paths.ingest),
+      cgroups: native.cgroupLayout(),
+      openFiles,
+    };
+  }
+
+  /**
+   * Undoes everything that was made under this root: pods, sandboxes, images, layers, network, settings of the host; the directories go last.
+   * The engine is closed then.
+   */
+  async reset(): Promise<void> {
+    const { pods, sandboxes, network, paths } = this.#parts;
+    for (const { name, namespace } of pods.list()) {
+      await pods.remove(name, { namespace, force: true });
+    }
+    for (const { id } of sandboxes.list()) await sandboxes.remove(id);
+    await network.reset();
+    await this.close();
+    // Only what cais makes: a root that a person chose may hold other things.
+    const { root, run, ...own } = paths;
+    for (const path of Object.values(own)) await rm(path, { recursive: true, force: true });
+    for (const directory of [...OWN_PARENTS.map((name) => `${root}/${name}`), root, run]) {
+      await rmdir(directory).catch(() => undefined);
+    }
+  }
+
+  /** Ends the pods that were not to outlive this process, and gives every descriptor and connection back. */
+  async close(): Promise<void> {
+    const { pods, containers, sandboxes, snapshotter, images, layers, records } = this.#parts;
+    await pods.close();
+    containers.close();
+    await sandboxes.close();
+    await snapshotter.close();
+    await images.close();
+    await layers.close();
+    await records.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
+
+/** Directories that hold only directories of ours. */
+const OWN_PARENTS = ['blobs', 'layers'];
+
+async function openParts(config: Config, rollback: Rollback): Promise<EngineParts> {
+  const native = loadNative();
+  const paths = statePaths(config);
+  const records = RecordStore.open(paths.meta);
+  rollback.add('open the records', () => records.close());
+  // LMDB's descriptors must not reach what we execute.
+  native.closeOnExecAll();
+  const openFiles = callerOpenFilesLimit(native, process.env);
+  const network = new BridgeNetwork({ config, native, records });
+  const layers = await LayerStore.open({ config, native, records });
+  rollback.add('open the layers', () => layers.close());
+  const sandboxRecords = records.collection<SandboxRecord>('sandboxes');
+  const containerRecords = records.collection<ContainerRecord>('containers');
+  const sandboxes = new SandboxService({
+    config,
+    native,
+    network,
+    sandboxes: sandboxRecords,
+    supervisorPath: SUPERVISOR_PATH,
+    openFiles,
+  });
+  rollback.add('open the sandboxes', () => sandboxes.close());
+  const snapshotter = new Snapshotter({
+    ...config,
+    native,
+    layers,
+    supervisorPath: SUPERVISOR_PATH,
+  });
+  const images = await ImageService.open({
+    config,
+    native,
+    records,
+    layers,
+    keyring: new DockerConfigKeyring(() => loadDockerConfig()),
+    isInUse: (imageId) => containerRecords.list().some(({ value }) => value.imageId === imageId),
+  });
+  rollback.add('open the images', () => images.close());
+  const containers = new ContainerService({
+    config,
+    native,
+    containers: containerRecords,
+    sandboxes,
+    snapshotter,
+    images: { resolve: (image) => images.find(image) },
+    seccomp: new SeccompCompiler(native),
+    openFiles,
+    hostCapabilities: hostCapabilities(),
+  });
+  const services = podServices({ images, sandboxes, containers, native });
+  const pods = new PodService({
+    records,
+    services,
+    facts: {
+      hostIps: hostAddresses(),
+      nodeName: hostname(),
+      nodeCpus: availableParallelism(),
+      nodeMemoryBytes: totalmem(),
+    },
+    directories: { logs: paths.logs, pods: paths.pods },
+  });
+  return {
+    config,
+    paths,
+    native,
+    records,
+    openFiles,
+    network,
+    layers,
+    images,
+    snapshotter,
+    sandboxes,
+    containers,
+    pods,
+  };
+}
+
+/** The lower ranks as pods see them. */
+function podServices({
+  images,
+  sandboxes,
+  containers,
+  native,
+}: Pick<EngineParts, 'images' | 'sandboxes' | 'containers' | 'native'>): PodServices {
+  const toPodImage = ({ id, sizeBytes, config }: NonNullable<ReturnType<typeof images.find>>) => ({
+    id,
+    sizeBytes,
+    user: config.user,
+  });
+  return {
+    images: {
+      find: (reference) => {
+        const image = images.find(reference);
+        return image && toPodImage(image);
+      },
+      pull: async (reference, options) => toPodImage(await images.pull(reference, options)),
+    },
+    sandboxes: {
+      run: async (config, options) => {
+        const { id, ip } = await sandboxes.run(config, options);
+        return { id, ip };
+      },
+      remove: (id) => sandboxes.remove(id),
+      ofPod: (uid) =>
+        sandboxes
+          .list()
+          .filter(({ config }) => config.uid === uid)
+          .map(({ id }) => id),
+    },
+    containers: {
+      create: (sandboxId, config) => containers.create(sandboxId, config),
+      start: (id) => containers.start(id),
+      stop: (id, options) => containers.stop(id, options),
+      remove: (id) => containers.remove(id),
+      wait: async (id, options) => toPodExit(await containers.wait(id, options)),
+      ofSandbox: (sandboxId) => containers.list({ sandboxId }).map(({ id }) => id),
+      isRunning: (id) => {
+        const state = containers.get(id)?.state;
+        return state === 'running' || state === 'unknown';
+      },
+      exitOf: (id) => {
+        const exit = containers.get(id)?.exit;
+        return exit && toPodExit(exit);
+      },
+    },
+    removeTree: (path) => native.removeTree(path),
+  };
+}
+
+function toPodExit(exit: ExitRecord): PodContainerExit {
+  const { exitCode, oomKilled, reason, startedAtNanos, finishedAtNanos } = exit;
+  return {
+    exitCode,
+    oomKilled,
+    reason,
+    startedAtMs: Number(BigInt(startedAtNanos) / 1_000_000n),
+    finishedAtMs: Number(BigInt(finishedAtNanos) / 1_000_000n),
+  };
+}
+
+/** Addresses of this machine that others may know it by; loopback when there is no other. */
+function hostAddresses(): string[] {
+  const all = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
+  const outer = all.filter(({ internal, scopeid }) => !internal && !scopeid);
+  // IPv4 first, as the kubelet does by default.
+  const ordered = [...outer].sort((one, other) => one.family.localeCompare(other.family));
+  return ordered.length === 0 ? ['127.0.0.1'] : ordered.map(({ address }) => address);
+}
