@@ -1,52 +1,45 @@
 import type { PodSummary } from '../../pod/pod-service.js';
 import type { ContainerStatus } from '../../pod/status.js';
 import { type CommandContext, withEngine } from '../context.js';
-import { formatAge, formatTable } from '../table.js';
+import { type Column, formatAge, formatTable } from '../table.js';
 
 export interface PsOptions {
   readonly output: 'table' | 'json';
 }
 
-const HEADINGS = [
-  'NAMESPACE',
-  'POD',
-  'PHASE',
-  'IP',
-  'CONTAINER',
-  'STATE',
-  'RESTARTS',
-  'IMAGE',
-  'AGE',
-];
+interface Row {
+  readonly pod: PodSummary;
+  readonly container: ContainerStatus;
+}
 
 /** `cais ps`: lists pods and their containers, a line each container. */
 export function ps(context: CommandContext, { output }: PsOptions): Promise<void> {
   return withEngine(context, async (engine) => {
     const pods = engine.pods.list();
-    const text =
+    const rows = pods.flatMap((pod) => pod.containers.map((container) => ({ pod, container })));
+    context.stdout.write(
       output === 'json'
-        ? JSON.stringify(pods, undefined, 2)
-        : formatTable(
-            HEADINGS,
-            pods.flatMap((pod) => rowsOf(pod, Date.now())),
-          );
-    context.stdout.write(`${text}\n`);
+        ? `${JSON.stringify(pods, undefined, 2)}\n`
+        : formatTable(columns(Date.now()), rows),
+    );
   });
 }
 
-function rowsOf(pod: PodSummary, nowMs: number): string[][] {
-  const { namespace, name, phase, ip = '-', createdAtMs, containers } = pod;
-  return containers.map((container) => [
-    namespace,
-    name,
-    phase,
-    ip,
-    container.isInit ? `init:${container.name}` : container.name,
-    describeState(container),
-    String(container.restartCount),
-    container.image,
-    formatAge(nowMs - createdAtMs),
-  ]);
+function columns(nowMs: number): Column<Row>[] {
+  return [
+    { heading: 'NAMESPACE', cell: ({ pod }) => pod.namespace },
+    { heading: 'POD', cell: ({ pod }) => pod.name },
+    { heading: 'PHASE', cell: ({ pod }) => pod.reason ?? pod.phase },
+    { heading: 'IP', cell: ({ pod }) => pod.ip ?? '-' },
+    { heading: 'CONTAINER', cell: ({ container }) => container.name },
+    { heading: 'STATE', cell: ({ container }) => describeState(container) },
+    { heading: 'RESTARTS', cell: ({ container }) => String(container.restartCount) },
+    { heading: 'IMAGE', cell: ({ container }) => container.image },
+    {
+      heading: 'CREATED',
+      cell: ({ pod }) => formatAge(new Date(pod.createdAtMs).toISOString(), nowMs),
+    },
+  ];
 }
 
 function describeState({ state }: ContainerStatus): string {
