@@ -98,6 +98,8 @@ export interface StatePaths {
   readonly logs: string;
   /** Volumes of pods, `<uid>/volumes/<name>`. */
   readonly pods: string;
+  /** Compiled seccomp profiles, by digest. */
+  readonly seccomp: string;
 }
 
 export function statePaths(config: Pick<Config, 'root' | 'run'>): StatePaths {
@@ -118,5 +120,6 @@ export function statePaths(config: Pick<Config, 'root' | 'run'>): StatePaths {
     locks: below('locks'),
     logs: below('logs'),
     pods: below('pods'),
+    seccomp: below('seccomp'),
   };
 }

@@ -70,6 +70,7 @@ export class Engine implements AsyncDisposable {
   readonly containers: ContainerService;
   readonly pods: PodService;
   readonly #parts: EngineParts;
+  #closing: Promise<void> | undefined;
 
   private constructor(parts: EngineParts) {
     this.config = parts.config;
@@ -140,7 +141,12 @@ export class Engine implements AsyncDisposable {
   }
 
   /** Ends the pods that were not to outlive this process, and gives every descriptor and connection back. */
-  async close(): Promise<void> {
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
     const { pods, containers, sandboxes, snapshotter, images, layers, records } = this.#parts;
     await pods.close();
     containers.close();
@@ -203,7 +209,7 @@ async function openParts(config: Config, rollback: Rollback): Promise<EnginePart
     sandboxes,
     snapshotter,
     images: { resolve: (image) => images.find(image) },
-    seccomp: new SeccompCompiler(native),
+    seccomp: new SeccompCompiler(native, { directory: paths.seccomp }),
     openFiles,
     hostCapabilities: hostCapabilities(),
   });
