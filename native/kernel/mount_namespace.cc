@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sched.h>
+#include <sys/stat.h>
 
 #include "kernel/detached_mount.h"
 #include "kernel/syscalls.h"
@@ -42,11 +43,32 @@ Status AttachOverRoot(int mount_fd) {
   return AttachMount(mount_fd, root.get());
 }
 
+namespace {
+
+// Whether nothing lies on the root: ".." of the root goes up into what does.
+Result<bool> IsTopOfRoot(int root_fd) {
+  struct statx root;
+  struct statx top;
+  if (statx(root_fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &root) != 0) return Errno("statx");
+  if (statx(AT_FDCWD, "/..", 0, STATX_MNT_ID, &top) != 0) return Errno("statx", "/..");
+  return root.stx_mnt_id == top.stx_mnt_id;
+}
+
+}  // namespace
+
 Status PivotInto(int root_fd) {
   if (fchdir(root_fd) != 0) return Errno("fchdir to the new root");
   // The old root is put on the new one and taken off again: no directory is needed for it.
   if (syscall(SYS_pivot_root, ".", ".") != 0) return Errno("pivot_root");
-  if (umount2(".", MNT_DETACH) != 0) return Errno("detach the old root");
+  // "." climbs to the top-most mount that lies on the new root. When something lay on the old root
+  // that is not the old root itself, and one call alone would leave the host's file system behind
+  // "/..".
+  for (;;) {
+    Result<bool> alone = IsTopOfRoot(root_fd);
+    if (!alone.ok()) return alone.failure();
+    if (alone.value()) break;
+    if (umount2(".", MNT_DETACH) != 0) return Errno("detach the old root");
+  }
   if (chdir("/") != 0) return Errno("chdir", "/");
   return Done{};
 }

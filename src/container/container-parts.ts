@@ -33,7 +33,12 @@ export interface ContainerParts {
   readonly config: Pick<Config, 'run'>;
   readonly native: Pick<
     NativeBinding,
-    'createCgroup' | 'killCgroup' | 'removeCgroup' | 'readCgroupStats' | 'readFileInRoot'
+    | 'createCgroup'
+    | 'createPipe'
+    | 'killCgroup'
+    | 'readCgroupStats'
+    | 'readFileInRoot'
+    | 'removeCgroup'
   >;
   readonly containers: Collection<ContainerRecord>;
   readonly sandboxes: SandboxService;

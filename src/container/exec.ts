@@ -35,9 +35,7 @@ export interface ExecResult {
   readonly stderr: Buffer;
 }
 
-export type ExecParts = Pick<ContainerParts, 'containers' | 'sandboxes' | 'seccomp'> & {
-  readonly native: Pick<NativeBinding, 'createPipe'>;
-};
+export type ExecParts = Pick<ContainerParts, 'containers' | 'native' | 'sandboxes' | 'seccomp'>;
 
 /**
  * Runs a command in a running container, with its user, environment, limits and filters, and collects what it prints.

@@ -166,10 +166,8 @@ async function collectLeftovers(options: RecoverOptions): Promise<void> {
   }
   await snapshotter.collect((id) => containerRecords.has(id));
   // A stopped sandbox has given its address back; one that is being made may hold one already.
-  await network.collect(
-    sandboxes
-      .list()
-      .filter(({ state }) => state !== 'notready')
-      .map(({ id }) => id),
-  );
+  await network.collect((id) => {
+    const state = sandboxes.get(id)?.state;
+    return state !== undefined && state !== 'notready';
+  });
 }

@@ -134,15 +134,15 @@ export class BridgeNetwork implements PodNetwork {
     return this.#exclusively(() => this.#release([sandboxId]));
   }
 
-  /** Gives back what belongs to none of the sandboxes that live. */
-  collect(liveSandboxIds: readonly string[]): Promise<void> {
-    return this.#exclusively(() => this.#releaseAllBut(new Set(liveSandboxIds)));
+  /** Gives back what belongs to no sandbox of which `isLive` says yes; asked while nobody else gives or takes an address. */
+  collect(isLive: (sandboxId: string) => boolean): Promise<void> {
+    return this.#exclusively(() => this.#releaseAllBut(isLive));
   }
 
   /** Gives everything back, the subnet and the machine's forwarding too. */
   reset(): Promise<void> {
     return this.#exclusively(async () => {
-      await this.#releaseAllBut(new Set());
+      await this.#releaseAllBut(() => false);
       await this.#networks.remove(NETWORK_ID);
       await this.#machine.unregister(this.#config.root);
     });
@@ -228,12 +228,12 @@ export class BridgeNetwork implements PodNetwork {
     });
   }
 
-  #releaseAllBut(live: ReadonlySet<string>): Promise<void> {
+  #releaseAllBut(isLive: (sandboxId: string) => boolean): Promise<void> {
     return this.#release(
       this.#addresses
         .list()
         .map(({ id }) => id)
-        .filter((id) => !live.has(id)),
+        .filter((id) => !isLive(id)),
     );
   }
 

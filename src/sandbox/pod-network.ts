@@ -4,8 +4,11 @@ export interface PodNetwork {
   attach(sandboxId: string, netnsPath: string): Promise<PodAddress>;
   /** Gives address and links back; absent is success, also when the namespace is gone. */
   detach(sandboxId: string): Promise<void>;
-  /** Gives back what belongs to no live sandbox. */
-  collect(liveSandboxIds: readonly string[]): Promise<void>;
+  /**
+   * Gives back what belongs to no live sandbox. `isLive` is asked while nobody else gives or takes an address: a list made before would miss
+   * a sandbox that another process makes meanwhile.
+   */
+  collect(isLive: (sandboxId: string) => boolean): Promise<void>;
 }
 
 export interface PodAddress {

@@ -35,9 +35,8 @@ export class FakeNetwork implements PodNetwork {
     this.attached.delete(sandboxId);
   }
 
-  async collect(isLive: readonly string[] | ((id: string) => boolean)) {
-    const live = typeof isLive === 'function' ? isLive : (id: string) => isLive.includes(id);
-    for (const id of [...this.attached]) if (!live(id)) this.attached.delete(id);
+  async collect(isLive: (id: string) => boolean) {
+    for (const id of [...this.attached]) if (!isLive(id)) this.attached.delete(id);
   }
 }
 

@@ -311,6 +311,9 @@ export class FakeMachine {
       pids: 5,
       oomKills: 0,
     }),
+    createPipe: () => {
+      throw new Error('The fake has no pipes');
+    },
     spawnSupervisor: (options: SpawnSupervisorOptions) => this.#spawn(options),
     readFileInRoot: async (_rootFd: number, path: string, _maxBytes: number) =>
       path === '/etc/passwd' ? Buffer.from('root:x:0:0::/root:/bin/sh\n') : null,
