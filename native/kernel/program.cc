@@ -6,8 +6,8 @@
 #include <signal.h>
 #include <spawn.h>
 #include <sys/mman.h>
-#include <sys/pidfd.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -163,15 +163,16 @@ void KillHoldersOf(int answer_fd) {
   if (processes == nullptr) return;
   while (const dirent* entry = readdir(processes.get())) {
     const pid_t pid = atoi(entry->d_name);
-    if (pid <= 0) continue;
+    if (pid <= 0 || pid == getpid()) continue;
     // The descriptor first: it keeps the pid from meaning another process by the time of the kill.
-    UniqueFd process(pidfd_open(pid, 0));
+    // By number: the declarations of glibc 2.36 are of no use to C++.
+    UniqueFd process(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
     if (!process) continue;
     char target[64];
     const ssize_t length =
         readlink(("/proc/" + std::to_string(pid) + "/fd/3").c_str(), target, sizeof target);
     if (length < 0 || std::string(target, static_cast<size_t>(length)) != wanted) continue;
-    (void)pidfd_send_signal(process.get(), SIGKILL, nullptr, 0);
+    (void)syscall(SYS_pidfd_send_signal, process.get(), SIGKILL, nullptr, 0);
   }
 }
 
@@ -183,9 +184,13 @@ Result<std::string> RunProgram(const ProgramStart& start) {
   if (!spec.ok()) return spec.failure();
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return Errno("pipe2");
-  UniqueFd answer_read(ends[0]);
+  UniqueFd low_read(ends[0]);
   Result<UniqueFd> answer_write = MoveUp(UniqueFd(ends[1]));
   if (!answer_write.ok()) return answer_write.failure();
+  // Never our own descriptor 3: by that number the holders of the other end are found.
+  Result<UniqueFd> moved_read = MoveUp(std::move(low_read));
+  if (!moved_read.ok()) return moved_read.failure();
+  const UniqueFd answer_read = std::move(moved_read.value());
   UniqueFd extra;
   if (start.extra_fd >= 0) {
     extra.Reset(fcntl(start.extra_fd, F_DUPFD_CLOEXEC, kFirstFreeFd));

@@ -1,5 +1,14 @@
 import { spawn } from 'node:child_process';
-import { readFileSync, readlinkSync } from 'node:fs';
+import {
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { NativeError } from '../../src/errors.js';
 import { loadNative } from '../../src/native.js';
@@ -102,5 +111,61 @@ describe('compileSeccomp()', () => {
 
   test('throws on text that is no JSON', () => {
     expect(() => native.compileSeccomp('{')).toThrow(SyntaxError);
+  });
+});
+
+describe('spawnSupervisor() at its deadline', () => {
+  test('ends everything that still holds the answer pipe', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'cais-spawn-'));
+    try {
+      const executable = join(directory, 'program');
+      // As a supervisor that hangs after its first half has ended.
+      writeFileSync(executable, `#!/bin/sh\nsleep 1000 &\necho $! > ${directory}/pid\n`, {
+        mode: 0o700,
+      });
+      await expect(
+        native.spawnSupervisor({ executable, spec: new Uint8Array(), timeoutMs: 1000 }),
+      ).rejects.toMatchObject({ code: 'TIMED_OUT' });
+      const pid = Number(readFileSync(join(directory, 'pid'), 'utf8'));
+      await expect
+        .poll(
+          () =>
+            existsSync(`/proc/${pid}`) && readFileSync(`/proc/${pid}/stat`, 'utf8').includes(') S'),
+        )
+        .toBe(false);
+    } finally {
+      rmSync(directory, { recursive: true, force: true });
+    }
+  });
+
+  test('the program has descriptors 0 to 3, no environment and no signal blocked', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'cais-spawn-'));
+    try {
+      const executable = join(directory, 'program');
+      writeFileSync(
+        executable,
+        `#!/bin/sh\n/bin/ls -l /proc/$$/fd > ${directory}/fds\n/usr/bin/tr '\\0' '\\n' < /proc/$$/environ > ${directory}/environment
+/bin/grep Sig /proc/$$/status > ${directory}/signals\n/bin/cat > ${directory}/spec\necho "$*" > ${directory}/arguments\n`,
+        { mode: 0o700 },
+      );
+      await expect(
+        native.spawnSupervisor({ executable, spec: Buffer.from('the spec'), timeoutMs: 20_000 }),
+      ).rejects.toMatchObject({ code: 'BAD_ANSWER' });
+      const read = (name: string) => readFileSync(join(directory, name), 'utf8');
+      expect(read('spec')).toBe('the spec');
+      expect(read('arguments')).toBe('sandbox\n');
+      expect(read('environment')).toBe('');
+      expect(read('signals')).toMatch(/SigBlk:\t0+\nSigIgn:\t0+\n/);
+      // The shell itself opens the script (10) and its output (1).
+      const fds = [...read('fds').matchAll(/ (\d+) -> (\S+)/g)].map(([, fd, to]) => `${fd} ${to}`);
+      expect(fds.filter((line) => /^[023] /.test(line))).toEqual([
+        expect.stringContaining('0 /memfd:cais-spec'),
+        '2 /dev/null',
+        expect.stringContaining('3 pipe:'),
+      ]);
+      expect(fds.filter((line) => !/^([0123]|10|255) /.test(line))).toEqual([]);
+    } finally {
+      rmSync(directory, { recursive: true, force: true });
+    }
   });
 });
