@@ -23,11 +23,13 @@ namespace {
 // The supervisor blocks signals and its caller may have ignored some; a container starts with none
 // of that.
 Status ResetSignals() {
-  struct sigaction action = {};
-  action.sa_handler = SIG_DFL;
+  // The kernel's own structure, all zero: SIG_DFL. By number, since the C library refuses its two
+  // internal signals (32, 33), and posix_spawn, which started us, leaves just these ignored.
+  const unsigned long action[8] = {};
+  constexpr size_t kSignalSetBytes = 8;
   for (int number = 1; number < NSIG; ++number) {
-    // SIGKILL, SIGSTOP and those of the C library cannot be set and are not changed either.
-    (void)sigaction(number, &action, nullptr);
+    // SIGKILL and SIGSTOP cannot be set and are not changed either.
+    (void)syscall(SYS_rt_sigaction, number, action, nullptr, kSignalSetBytes);
   }
   sigset_t none;
   sigemptyset(&none);
