@@ -275,3 +275,40 @@ describe('readCgroupStats()', () => {
     expect((await native.readCgroupStats(path)).oomKills).toBeGreaterThan(0);
   });
 });
+
+describe('device rules of cgroup v2', () => {
+  test('are a program of ours, also where v1 has the devices controller', ({ skip }) => {
+    skip(layout.v2 === null, 'no v2 tree');
+    const addon = join(import.meta.dirname, '../../build/Release/cais.node');
+    const path = `${parent}/bpf`;
+    const none: DeviceRule = { allow: false, type: 'a', major: -1, minor: -1, access: 'rwm' };
+    const zero: DeviceRule = { allow: true, type: 'c', major: 1, minor: 5, access: 'r' };
+    // In a mount namespace that has nothing but the v2 tree.
+    const script = `
+      const native = require(${JSON.stringify(addon)});
+      const { execFileSync } = require('node:child_process');
+      const opens = () => execFileSync('sh', ['-c', 'echo $$ > /sys/fs/cgroup/${path}/cgroup.procs; (: < /dev/full) 2>&- && printf f; (: > /dev/zero) 2>&- && printf w; (: < /dev/zero) 2>&- && printf z; true'], { encoding: 'utf8', stdio: ['pipe', 'pipe', 'ignore'] });
+      (async () => {
+        await native.createCgroup('${path}', { devices: ${JSON.stringify([none, zero])} });
+        console.log(opens());
+        await native.updateCgroup('${path}', { devices: ${JSON.stringify([none])} });
+        console.log(opens());
+        await native.updateCgroup('${path}', { devices: ${JSON.stringify([{ ...none, allow: true }])} });
+        console.log(opens());
+        await native.removeCgroup('${path}');
+      })();`;
+    const output = execFileSync(
+      'unshare',
+      [
+        '--mount',
+        'sh',
+        '-c',
+        'umount -R -l /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && exec "$0" -e "$1"',
+        process.execPath,
+        script,
+      ],
+      { encoding: 'utf8' },
+    );
+    expect(output).toBe('z\n\nfwz\n');
+  });
+});
