@@ -174,6 +174,11 @@ int RunSandbox() {
     AnswerFailure(At("process", Errno("fork")));
     return 1;
   }
+  // Writes to whoever has gone fail by EPIPE: the starter, later a container that closed its stdin.
+  sigset_t blocked;
+  sigemptyset(&blocked);
+  sigaddset(&blocked, SIGPIPE);
+  (void)sigprocmask(SIG_BLOCK, &blocked, nullptr);
   // The starter waits for this half, and for the end of the answer of the other.
   if (child > 0) _exit(0);
   // Stays open until the answer; no program executed meanwhile may hold it.

@@ -71,10 +71,7 @@ Status Supervisor::Run() {
   sigset_t blocked;
   sigemptyset(&blocked);
   sigaddset(&blocked, SIGCHLD);
-  // Writes to a container that closed its stdin fail by EPIPE instead.
-  sigaddset(&blocked, SIGPIPE);
   if (sigprocmask(SIG_BLOCK, &blocked, nullptr) != 0) return Errno("sigprocmask");
-  sigdelset(&blocked, SIGPIPE);
   signals_.Reset(signalfd(-1, &blocked, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!signals_) return Errno("signalfd");
   Status watched = loop_.Watch(signals_.get(), EPOLLIN, [this](uint32_t) { OnSignal(); });
