@@ -1,0 +1,198 @@
+import { execFile } from 'node:child_process';
+import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { CAIS, CliFixture, finished, written } from './cli-fixture.js';
+
+describe('cais run', () => {
+  let fixture: CliFixture;
+  beforeAll(async () => {
+    fixture = await CliFixture.open();
+  });
+  afterEach(() => fixture.expectNoLeaks());
+  afterAll(() => fixture.close());
+
+  test('runs init containers, then all others, with their lines behind their names', async () => {
+    const { image } = fixture;
+    const volumeMounts = [{ name: 'v', mountPath: '/v' }];
+    const path = fixture.manifest({
+      volumes: [{ name: 'v', emptyDir: {} }],
+      initContainers: [
+        {
+          name: 'init',
+          image,
+          command: ['sh', '-c', 'echo first > /v/a; echo made'],
+          volumeMounts,
+        },
+      ],
+      containers: [
+        { name: 'a', image, command: ['cat', '/v/a'], volumeMounts },
+        { name: 'b', image, command: ['hostname'] },
+      ],
+    });
+    const { code, stdout, stderr } = await fixture.cais('run', '-f', path);
+    expect({ code, lines: stdout.trim().split('\n').sort() }, stderr).toEqual({
+      code: 0,
+      lines: ['a    | first', 'b    | web', 'init | made'],
+    });
+    expect(stdout.startsWith('init | made')).toBe(true);
+  });
+
+  test('ends with the exit code of the container that failed', async () => {
+    const { code } = await fixture.cais('run', '-f', fixture.script('exit 7'));
+    expect(code).toBe(7);
+  });
+
+  test('a program sees only what is its own', async () => {
+    const script = `echo pid $$$$; hostname; env | sort; ls -1 /proc/self/fd | wc -l; umask
+      grep -E 'CapInh|CapEff|CapBnd|Seccomp:' /proc/self/status
+      wc -c < /proc/kcore; ls /proc/acpi | wc -l; ulimit -n
+      cat /sys/fs/cgroup/memory/memory.limit_in_bytes || cat /sys/fs/cgroup/memory.max`;
+    const container = {
+      env: [{ name: 'A', value: 'b=c' }],
+      resources: { limits: { memory: '64Mi' } },
+    };
+    const path = fixture.script(script, container);
+    const child = execFile('sh', ['-c', `ulimit -Sn 512; exec ${CAIS} run -q -f ${path}`], {
+      env: fixture.environment,
+    });
+    const { stdout, stderr, code } = await finished(child);
+    expect({ code }, stderr).toEqual({ code: 0 });
+    const lines = stdout.split('\n').map((line) => line.replace(/^app \| /, ''));
+    expect(lines.slice(0, 2)).toEqual(['pid 1', 'web']);
+    const environment = lines.filter(
+      (line) => /^[A-Z_]+=/.test(line) && !/^(PWD|SHLVL)=/.test(line),
+    );
+    expect(environment).toEqual([
+      'A=b=c',
+      'FROM_IMAGE=yes',
+      'HOME=/root',
+      'HOSTNAME=web',
+      'PATH=/bin',
+    ]);
+    expect(stdout).not.toContain('SECRET_OF_THE_CALLER');
+    expect(lines).toContain('0022');
+    expect(lines).toContain('CapInh:\t0000000000000000');
+    expect(lines).toContain('CapBnd:\t00000000a80425fb');
+    expect(lines).toContain('CapEff:\t00000000a80425fb');
+    expect(lines).toContain('Seccomp:\t2');
+    expect(lines).toContain('512');
+    expect(lines).toContain(String(64 * 2 ** 20));
+    // stdin, stdout, stderr, and the one that ls opens for the directory.
+    expect(lines).toContain('4');
+  });
+
+  test('the first SIGINT lets the containers end by themselves', async () => {
+    const path = fixture.script(
+      'trap "echo bye; exit 5" TERM; echo up; while :; do sleep 0.1; done',
+    );
+    const child = fixture.start('run', '-f', path);
+    const result = finished(child);
+    await written(child, 'up');
+    child.kill('SIGINT');
+    const { code, stdout } = await result;
+    expect(stdout).toContain('app | bye');
+    expect(code).toBe(5);
+  });
+
+  test('the second SIGINT kills', async () => {
+    const path = fixture.script(
+      'trap "echo no" TERM; echo up; while :; do sleep 0.1; done',
+      {},
+      {
+        terminationGracePeriodSeconds: 60,
+      },
+    );
+    const child = fixture.start('run', '-f', path);
+    const result = finished(child);
+    await written(child, 'up');
+    child.kill('SIGINT');
+    await written(child, 'no');
+    child.kill('SIGINT');
+    expect((await result).code).toBe(137);
+  });
+
+  test('after kill -9 the containers go on with their logs; ps lists them, stop ends them and leaves nothing', async () => {
+    const path = fixture.script('i=0; while :; do i=$((i+1)); echo line $i; sleep 0.1; done');
+    const child = fixture.start('run', '-f', path);
+    await written(child, 'line 2');
+    child.kill('SIGKILL');
+    await once(child, 'close');
+    const [pod] = JSON.parse((await fixture.cais('ps', '-o', 'json')).stdout);
+    expect(pod).toMatchObject({ name: 'web', phase: 'Running', hasOwner: false });
+    const follower = fixture.start('logs', '-f', '--tail', '1', 'web');
+    const followed = finished(follower);
+    await written(follower, 'line');
+    expect(await fixture.cais('stop', '-t', '1', 'web')).toMatchObject({ code: 0 });
+    expect((await followed).code).toBe(0);
+    expect(JSON.parse((await fixture.cais('ps', '-o', 'json')).stdout)).toEqual([]);
+  });
+
+  test('--detach leaves the pod running; logs, stop and rm find it', async () => {
+    const path = fixture.script('echo up; exec sleep 1000');
+    expect(await fixture.cais('run', '-q', '-d', '-f', path)).toMatchObject({
+      code: 0,
+      stdout: 'web\n',
+    });
+    const logs = fixture.start('logs', '-f', 'web');
+    await written(logs, 'up');
+    expect(await fixture.cais('rm', 'web')).toMatchObject({ code: 1 });
+    expect(await fixture.cais('stop', '-t', '0', 'web')).toMatchObject({ code: 0 });
+    expect(await fixture.cais('logs', 'web')).toMatchObject({ code: 0, stdout: 'up\n' });
+    expect(await fixture.cais('rm', 'web')).toMatchObject({ code: 0, stdout: 'web\n' });
+  });
+
+  describe('refuses, with a clear message and nothing left', () => {
+    afterEach(async () => {
+      expect(JSON.parse((await fixture.cais('ps', '-o', 'json')).stdout)).toEqual([]);
+    });
+
+    test.each([
+      ['a missing program', { command: ['/nope'] }, 127, /"app".*\/nope/],
+      [
+        'a user that the image does not know',
+        { securityContext: { runAsNonRoot: true } },
+        1,
+        /runAsNonRoot/,
+      ],
+      [
+        'an unknown field',
+        { immage: 'x' },
+        2,
+        /web\.yaml:1: spec\.containers\[0\]\.immage: Unknown field/,
+      ],
+      [
+        'an image that may not be pulled',
+        { image: 'no/such:1', imagePullPolicy: 'Never' },
+        1,
+        /not present with pull policy of Never/,
+      ],
+    ])('%s', async (_what, container, exitCode, message) => {
+      const { code, stderr } = await fixture.cais('run', '-f', fixture.script('true', container));
+      expect({ code, stderr }).toMatchObject({
+        code: exitCode,
+        stderr: expect.stringMatching(message),
+      });
+    });
+
+    test('a missing image', async () => {
+      const path = fixture.script('true', { image: fixture.image.replace('busybox', 'nope') });
+      const { code, stderr } = await fixture.cais('run', '-f', path);
+      expect({ code, stderr }).toMatchObject({
+        code: 1,
+        stderr: expect.stringMatching(/test\/nope:latest/),
+      });
+    });
+
+    test('malformed YAML', async () => {
+      const path = join(fixture.directory, 'bad.yaml');
+      writeFileSync(path, 'a: 1\na: 2\n');
+      const { code, stderr } = await fixture.cais('run', '-f', path);
+      expect({ code, stderr }).toMatchObject({
+        code: 2,
+        stderr: expect.stringMatching(/bad\.yaml:2: Map keys must be unique/),
+      });
+    });
+  });
+});
