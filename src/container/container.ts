@@ -170,6 +170,8 @@ export class ContainerService implements SandboxObserver {
     const record = this.#require(id);
     if (record.exit !== undefined) return record.exit;
     const exit = this.#waiters.wait(id, options);
+    // Somebody awaits it below in every case; this keeps a rejection before that from being called unhandled.
+    exit.catch(() => undefined);
     try {
       // Connected, so that events come; then what happened before.
       await this.#parts.sandboxes.client(record.sandboxId);

@@ -131,10 +131,8 @@ describe('cais run', () => {
 
   test('--detach leaves the pod running; logs, stop and rm find it', async () => {
     const path = fixture.script('echo up; exec sleep 1000');
-    expect(await fixture.cais('run', '-q', '-d', '-f', path)).toMatchObject({
-      code: 0,
-      stdout: 'web\n',
-    });
+    const { code, stdout, stderr } = await fixture.cais('run', '-q', '-d', '-f', path);
+    expect({ code, stdout }, stderr).toEqual({ code: 0, stdout: 'web\n' });
     const logs = fixture.start('logs', '-f', 'web');
     await written(logs, 'up');
     expect(await fixture.cais('rm', 'web')).toMatchObject({ code: 1 });
