@@ -212,13 +212,15 @@ describe('Channel', () => {
       const worker = new Worker(
         `const native = require(${JSON.stringify(addon)});
          const channel = new native.Channel({ path: ${JSON.stringify(path)},
-           onFrame: () => require('node:worker_threads').parentPort.postMessage('frame'),
+           onFrame: () => {
+             require('node:worker_threads').parentPort.postMessage('frame');
+             ${close ? 'channel.close();' : ''}
+           },
            onClose: () => {} });
-         for (let i = 0; i < 100; i++) channel.send(1, i, new Uint8Array(1000), []);
-         ${close ? 'setTimeout(() => channel.close(), 5);' : ''}`,
+         for (let i = 0; i < 100; i++) channel.send(1, i, new Uint8Array(1000), []);`,
         { eval: true },
       );
-      await new Promise((resolve) => worker.once('message', resolve));
+      await new Promise((resolve, reject) => worker.once('message', resolve).once('error', reject));
       await worker.terminate();
     }
   });

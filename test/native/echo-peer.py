@@ -44,6 +44,8 @@ def serve(connection):
             return
         length, kind, _, _ = struct.unpack("<IHHI", header)
         payload, _ = read_exactly(connection, length) if length else (b"", [])
+        if payload is None:
+            return
         if kind == 99:
             connection.sendall(payload)
             return
