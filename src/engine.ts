@@ -1,5 +1,6 @@
 import { rm, rmdir } from 'node:fs/promises';
 import { availableParallelism, hostname, networkInterfaces, totalmem } from 'node:os';
+import { join } from 'node:path';
 import { loadDockerConfig } from './auth/docker-config.js';
 import { DockerConfigKeyring } from './auth/keyring.js';
 import {
@@ -132,11 +133,24 @@ export class Engine implements AsyncDisposable {
     for (const { id } of sandboxes.list()) await sandboxes.remove(id);
     await network.reset();
     await this.close();
+    await this.#removeCgroupParents();
     // Only what cais makes: a root that a person chose may hold other things.
     const { root, run, ...own } = paths;
     for (const path of Object.values(own)) await rm(path, { recursive: true, force: true });
     for (const directory of [...OWN_PARENTS.map((name) => `${root}/${name}`), root, run]) {
       await rmdir(directory).catch(() => undefined);
+    }
+  }
+
+  /** The cgroups that hold those of sandboxes go too, unless another root has sandboxes there. */
+  async #removeCgroupParents(): Promise<void> {
+    const { v1, v2 } = this.#parts.native.cgroupLayout();
+    const mountpoints = [...v1, ...(v2 === null ? [] : [v2])].map(({ mountpoint }) => mountpoint);
+    const { cgroupParent } = this.config;
+    for (const mountpoint of mountpoints) {
+      for (const parent of [cgroupParent, `${cgroupParent}.supervisors`]) {
+        await rmdir(join(mountpoint, parent)).catch(() => undefined);
+      }
     }
   }
 
