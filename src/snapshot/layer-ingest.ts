@@ -1,8 +1,12 @@
 import { mkdir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Config } from '../config.js';
 import type { Digest } from '../digest.js';
 import type { LayerForm, LayerJob, LayerResult, NativeBinding } from '../native.js';
+
+/** How many pieces are taken from a source before other events have their turn. */
+const WRITES_BETWEEN_TURNS = 64;
 
 /** Where the compressed bytes of a layer come from. */
 export type LayerSource =
@@ -108,6 +112,7 @@ async function pump(
   },
 ): Promise<void> {
   let received = 0;
+  let writes = 0;
   const iterator = chunks[Symbol.asyncIterator]();
   try {
     for (;;) {
@@ -118,6 +123,8 @@ async function pump(
       received += step.value.byteLength;
       onProgress(received);
       if (!isRoom) await untilAborted(drain(), signal);
+      // A source that always has bytes would otherwise keep the failure of the job from being heard.
+      if (++writes % WRITES_BETWEEN_TURNS === 0) await nextTurn();
     }
   } catch (error) {
     // Closes the connection; it has nothing more to say, and may be waiting for its next byte.
