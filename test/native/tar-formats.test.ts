@@ -16,7 +16,17 @@ import fc from 'fast-check';
 import { pack } from 'tar-stream';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { END, gnuLong, member, pax, rawHeader } from '../fixtures/raw-tar.js';
-import { contentOf, readTar, type TarEvent } from '../fixtures/tar-events.js';
+import {
+  BUILD_TIMEOUT_MS,
+  buildTarEvents,
+  contentOf,
+  readTar,
+  type TarEvent,
+} from '../fixtures/tar-events.js';
+
+beforeAll(async () => {
+  await buildTarEvents();
+}, BUILD_TIMEOUT_MS);
 
 let root: string;
 

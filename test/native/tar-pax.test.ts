@@ -1,6 +1,10 @@
-import { describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { END, member, pax, paxRecord, rawHeader } from '../fixtures/raw-tar.js';
-import { readTar } from '../fixtures/tar-events.js';
+import { BUILD_TIMEOUT_MS, buildTarEvents, readTar } from '../fixtures/tar-events.js';
+
+beforeAll(async () => {
+  await buildTarEvents();
+}, BUILD_TIMEOUT_MS);
 
 function tarOf(...members: Buffer[]): Buffer {
   return Buffer.concat([...members, END]);

@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import {
   base256,
   END,
@@ -8,7 +8,17 @@ import {
   type RawHeader,
   rawHeader,
 } from '../fixtures/raw-tar.js';
-import { contentOf, readTar, type TarReading } from '../fixtures/tar-events.js';
+import {
+  BUILD_TIMEOUT_MS,
+  buildTarEvents,
+  contentOf,
+  readTar,
+  type TarReading,
+} from '../fixtures/tar-events.js';
+
+beforeAll(async () => {
+  await buildTarEvents();
+}, BUILD_TIMEOUT_MS);
 
 function tarOf(...members: Buffer[]): Buffer {
   return Buffer.concat([...members, END]);

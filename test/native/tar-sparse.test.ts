@@ -13,7 +13,17 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { END, member, padded, pax, type RawHeader, rawHeader } from '../fixtures/raw-tar.js';
-import { contentOf, readTar, type TarEvent } from '../fixtures/tar-events.js';
+import {
+  BUILD_TIMEOUT_MS,
+  buildTarEvents,
+  contentOf,
+  readTar,
+  type TarEvent,
+} from '../fixtures/tar-events.js';
+
+beforeAll(async () => {
+  await buildTarEvents();
+}, BUILD_TIMEOUT_MS);
 
 describe('sparse files', () => {
   let directory: string;
