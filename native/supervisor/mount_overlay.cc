@@ -4,6 +4,7 @@
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstring>
@@ -20,6 +21,7 @@ namespace cais {
 namespace {
 
 constexpr int kResultFd = 4;
+constexpr const char* kTarget = "overlay";
 
 Status SendDescriptor(int fd) {
   char byte = 'm';
@@ -68,11 +70,13 @@ Status MountAndSend() {
   if (step.ok()) step = here.value().Return();
   if (!step.ok()) return step;
   if (fchdir(working_directory.get()) != 0) return Errno("fchdir", directory);
-  const std::string target = "/proc/self/fd/" + std::to_string(place.value().get());
+  // Below the descriptor of the place and not on it: a path that ends with a descriptor leads to
+  // what the descriptor names, never to a mount on top of that.
+  if (mkdirat(place.value().get(), kTarget, 0700) != 0) return Errno("mkdir", kTarget);
+  const std::string target = "/proc/self/fd/" + std::to_string(place.value().get()) + "/" + kTarget;
   if (mount("overlay", target.c_str(), "overlay", 0, options.c_str()) != 0) {
     return Errno("mount overlay", options.substr(0, 512));
   }
-  // The descriptor of the place still names the tmpfs below; the name leads to what lies on it.
   Result<UniqueFd> clone = CloneMount(AT_FDCWD, target, {});
   if (!clone.ok()) return clone.failure();
   return SendDescriptor(clone.value().get());
