@@ -3,6 +3,9 @@ import { defineConfig } from 'vitest/config';
 /** A whole system or machine of its own takes minutes, and most of them to build. */
 const MACHINE_TIMEOUT_MS = 1_200_000;
 
+/** The virtual machine emulates its processor. */
+const TIME_FACTOR = Number(process.env['CAIS_TIME_FACTOR'] ?? 1);
+
 export default defineConfig({
   test: {
     maxWorkers: 2,
@@ -15,8 +18,8 @@ export default defineConfig({
           include: ['test/**/*.test.ts'],
           exclude: ['test/fresh/**', 'test/vm/**'],
           // Real kernels, registries and containers: a test that hangs must fail by itself, with room for two busy cores.
-          testTimeout: 60_000,
-          hookTimeout: 120_000,
+          testTimeout: 60_000 * TIME_FACTOR,
+          hookTimeout: 120_000 * TIME_FACTOR,
           sequence: { groupOrder: 0 },
         },
       },

@@ -156,10 +156,23 @@ void AppendField(std::string* record, uint16_t tag, const std::string& bytes) {
   record->append(bytes);
 }
 
+// mount(2) does not say which directory is missing.
+Status CheckUpper(const OverlayUpper& upper) {
+  for (const std::string* path : {&upper.upper_directory, &upper.work_directory}) {
+    const UniqueFd fd(open(path->c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    if (!fd) return Errno("open", *path);
+  }
+  return Done{};
+}
+
 // `cais-supervisor mount-overlay`: see native/supervisor/PROTOCOL.md, "Start".
 Result<UniqueFd> MountByHelper(const OverlayMount& overlay, const Stack& stack) {
   Result<std::string> options = MountOptions(overlay, stack);
   if (!options.ok()) return options.failure();
+  if (overlay.upper) {
+    Status there = CheckUpper(*overlay.upper);
+    if (!there.ok()) return there.failure();
+  }
   int ends[2];
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) != 0) {
     return Errno("socketpair");
