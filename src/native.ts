@@ -23,7 +23,10 @@ export interface NativeBinding {
   readonly LayerJob: new (
     options: LayerJobOptions,
   ) => LayerJob;
-  /** Hashes the tar inside a published layer image: `sha256:<hex>`. @throws NativeError `BAD_LAYER` if the file is none of ours. */
+  /**
+   * Reads a whole published layer image and gives the digest of the tar in it, `sha256:<hex>`, for the caller to compare.
+   * @throws NativeError `BAD_LAYER` if the file is none of ours, of another format version, cut off, or damaged outside of its tar.
+   */
   digestLayerImage(path: string): Promise<string>;
   /** Makes the small layer that mends implied directories of a chain; see {@link MendOptions}. */
   buildMendLayer(options: MendOptions): Promise<MendResult>;

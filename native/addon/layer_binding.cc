@@ -1,9 +1,7 @@
 #include "addon/layer_binding.h"
 
 #include <fcntl.h>
-#include <unistd.h>
 
-#include <algorithm>
 #include <memory>
 #include <string>
 #include <utility>
@@ -14,35 +12,24 @@
 #include "kernel/unique_fd.h"
 #include "layer/image_head.h"
 #include "layer/mend.h"
-#include "layer/sha256.h"
 
 namespace cais {
 namespace {
 
-constexpr size_t kReadBytes = 1 << 20;
-
-Result<std::string> DigestImage(const std::string& path, AsyncPool& pool) {
-  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY));
+Result<std::string> DigestImageAt(const std::string& path, AsyncPool& pool) {
+  const UniqueFd fd(
+      ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NOFOLLOW | O_NONBLOCK));
   if (!fd) return Errno("open", path);
-  Result<ImageHead> head = ReadImageHead(fd.get());
-  if (!head.ok()) return std::move(head.failure());
-  Sha256 sha256;
-  const auto buffer = std::make_unique_for_overwrite<char[]>(kReadBytes);
-  uint64_t done = 0;
-  while (done < head.value().tar_bytes) {
-    if (pool.stopping()) return Refuse("ABORTED", "Node is ending");
-    const size_t want =
-        static_cast<size_t>(std::min<uint64_t>(kReadBytes, head.value().tar_bytes - done));
-    const ssize_t got =
-        ::pread(fd.get(), buffer.get(), want, static_cast<off_t>(kImageTarOffset + done));
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return Errno("read", path);
-    if (got == 0)
-      return Refuse("BAD_LAYER", "The layer image \"" + path + "\" ends inside its tar");
-    sha256.Update({buffer.get(), static_cast<size_t>(got)});
-    done += static_cast<uint64_t>(got);
+  Result<std::string> digest = DigestImage(fd.get(), [&pool] { return pool.stopping(); });
+  if (digest.ok()) return digest;
+  Failure& failure = digest.failure();
+  // The layer knows nothing of names.
+  if (failure.error != 0) {
+    failure.path = path;
+  } else {
+    failure.path += ": \"" + path + "\"";
   }
-  return sha256.Finish();
+  return digest;
 }
 
 }  // namespace
@@ -55,7 +42,7 @@ Napi::Value DigestLayerImage(const Napi::CallbackInfo& info) {
   if (!args.ok()) return info.Env().Undefined();
   AsyncPool& pool = Data(info.Env()).pool;
   return RunAsync<std::string>(
-      info.Env(), [path = std::move(path), &pool] { return DigestImage(path, pool); },
+      info.Env(), [path = std::move(path), &pool] { return DigestImageAt(path, pool); },
       [](Napi::Env env, std::string& digest) -> Napi::Value {
         return Napi::String::New(env, digest);
       });

@@ -3,7 +3,6 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <cstring>
 #include <string>
 #include <utility>
 
@@ -89,8 +88,9 @@ ErofsMetadata::ErofsMetadata(LayerTree& tree, ImageWriter& writer)
 
 Status ErofsMetadata::Write() {
   tar_bytes_ = writer_.position() - kImageTarOffset;
-  const Status padded = writer_.PadTo(4096);
-  if (!padded.ok()) return padded;
+  Status started = writer_.StartChecksum();
+  if (started.ok()) started = writer_.PadTo(4096);
+  if (!started.ok()) return started;
   meta_offset_ = writer_.position();
   using Step = Status (ErofsMetadata::*)();
   constexpr Step kSteps[] = {
@@ -367,12 +367,8 @@ Status ErofsMetadata::WriteHead() {
   if (written.ok()) written = writer_.Flush();
   if (!written.ok()) return written;
 
-  std::string head(kImageFormatName);
-  head.resize(16, '\0');
-  head += BytesOf(tar_bytes_);
-  const uint64_t entries = tree_.entries();
-  head += BytesOf(entries);
-
+  const ImageHead head{tar_bytes_, tree_.entries(), meta_offset_,
+                       writer_.position() - meta_offset_};
   erofs::Superblock superblock{};
   superblock.magic = erofs::kMagic;
   superblock.feature_compat = erofs::kCompatMtime;
@@ -381,11 +377,8 @@ Status ErofsMetadata::WriteHead() {
   superblock.inode_count = order_.size();
   superblock.block_count = static_cast<uint32_t>(writer_.position() / kBlockBytes);
   superblock.meta_block = static_cast<uint32_t>(meta_offset_ / kBlockBytes);
-  std::memcpy(superblock.volume_name, kImageFormatName.data(), kImageFormatName.size());
   superblock.feature_incompat = sparse_files_.empty() ? 0 : erofs::kIncompatChunkedFile;
-  head.resize(erofs::kSuperblockOffset, '\0');
-  head += BytesOf(superblock);
-  return writer_.Overwrite(0, head);
+  return writer_.Overwrite(0, EncodeImageHead(head, superblock, writer_.TakeChecksum()));
 }
 
 }  // namespace cais

@@ -75,9 +75,17 @@ Status ImageWriter::AppendCopy(uint64_t offset, uint64_t size) {
 Status ImageWriter::Flush() {
   const Status reserved = reserve_.Take(buffered_);
   if (!reserved.ok()) return reserved;
-  const Status written = Write({buffer_.get(), buffered_}, position_ - buffered_);
+  const std::string_view bytes(buffer_.get(), buffered_);
+  const Status written = Write(bytes, position_ - buffered_);
+  if (checksum_) checksum_->Update(bytes);
   buffered_ = 0;
   return written;
+}
+
+Status ImageWriter::StartChecksum() {
+  const Status flushed = Flush();
+  checksum_.emplace();
+  return flushed;
 }
 
 Status ImageWriter::Overwrite(uint64_t offset, std::string_view bytes) {

@@ -2,10 +2,13 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string_view>
+#include <utility>
 
 #include "kernel/result.h"
 #include "layer/disk_reserve.h"
+#include "layer/sha256.h"
 
 namespace cais {
 
@@ -23,6 +26,10 @@ class ImageWriter {
   // Copies `size` bytes that were appended earlier, starting at `offset`, to the end.
   Status AppendCopy(uint64_t offset, uint64_t size);
   Status Flush();
+  // From here on, what is appended goes to a checksum too, until TakeChecksum().
+  Status StartChecksum();
+  // Of what was appended and flushed since.
+  Sha256 TakeChecksum() { return std::move(*std::exchange(checksum_, std::nullopt)); }
   // Writes over bytes that were appended and flushed earlier.
   Status Overwrite(uint64_t offset, std::string_view bytes);
 
@@ -39,6 +46,7 @@ class ImageWriter {
   std::unique_ptr<char[]> buffer_;
   size_t buffered_ = 0;
   uint64_t position_ = 0;
+  std::optional<Sha256> checksum_;
 };
 
 }  // namespace cais

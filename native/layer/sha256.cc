@@ -28,15 +28,22 @@ void Sha256::Update(std::string_view bytes) {
   Require(EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()) == 1);
 }
 
-std::string Sha256::Finish() {
-  unsigned char digest[EVP_MAX_MD_SIZE];
+std::array<char, Sha256::kBytes> Sha256::FinishBytes() {
+  std::array<char, kBytes> digest;
   unsigned int size = 0;
-  Require(EVP_DigestFinal_ex(context_.get(), digest, &size) == 1 && size == 32);
+  Require(EVP_MD_CTX_size(context_.get()) == kBytes &&
+          EVP_DigestFinal_ex(context_.get(), reinterpret_cast<unsigned char*>(digest.data()),
+                             &size) == 1);
+  return digest;
+}
+
+std::string Sha256::Finish() {
   constexpr char kHex[] = "0123456789abcdef";
   std::string text = "sha256:";
-  for (unsigned int i = 0; i < size; ++i) {
-    text += kHex[digest[i] >> 4];
-    text += kHex[digest[i] & 15];
+  for (const char c : FinishBytes()) {
+    const auto byte = static_cast<unsigned char>(c);
+    text += kHex[byte >> 4];
+    text += kHex[byte & 15];
   }
   return text;
 }

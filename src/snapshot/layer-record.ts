@@ -3,8 +3,8 @@ import { release } from 'node:os';
 import type { Digest } from '../digest.js';
 import type { LayerForm } from '../native.js';
 
-/** Version of what cais writes into a layer image, as in its head (native/layer/image_head.h). A layer of another version is made again. */
-export const LAYER_FORMAT_VERSION = 1;
+/** Version of what cais writes into a layer image, as in its head (native/layer/image_head.h). A layer of another version is made again from its blob. */
+export const LAYER_FORMAT_VERSION = 2;
 
 /** One stored layer. */
 export interface LayerRecord {

@@ -7,7 +7,10 @@ import { exists, type LayerFiles } from './layer-files.js';
 import type { LayerLocks } from './layer-lock.js';
 import { type LayerMaker, layerLock } from './layer-maker.js';
 import type { LayerMends } from './layer-mends.js';
-import type { LayerRecord } from './layer-record.js';
+import { LAYER_FORMAT_VERSION, type LayerRecord } from './layer-record.js';
+
+/** What reading a damaged layer says: we, or the disk, or the file system, which has two words for its own checksums. */
+const DAMAGE_CODES = new Set(['BAD_LAYER', 'ENOENT', 'EIO', 'EUCLEAN', 'EBADMSG']);
 
 export interface LayerRecoveryOptions {
   readonly native: Pick<NativeBinding, 'digestLayerImage'>;
@@ -21,7 +24,8 @@ export interface LayerRecoveryOptions {
 
 /**
  * Puts the layers of a root in order when it is opened: what processes that died left half made goes, and what had not reached the disk when the machine
- * went down is verified, or made again from its blob, or forgotten. Other processes may use the root meanwhile.
+ * went down is verified, or made again from its blob, or forgotten. What another version of cais stored in another format is made again too. Other processes may
+ * use the root meanwhile.
  */
 export class LayerRecovery {
   readonly #options: LayerRecoveryOptions;
@@ -34,7 +38,7 @@ export class LayerRecovery {
     await this.#removeDeadIngests();
     await this.#removeUnrecorded();
     await this.#options.mends.removeUntrusted();
-    await this.#checkAfterReboot();
+    await this.#repairSuspects();
   }
 
   /** An ingest under way holds the lock of its name. */
@@ -57,7 +61,7 @@ export class LayerRecovery {
     }
   }
 
-  async #checkAfterReboot(): Promise<void> {
+  async #repairSuspects(): Promise<void> {
     const { locks, records } = this.#options;
     for (const { value } of records.list()) {
       if (!this.#isSuspect(value)) continue;
@@ -71,7 +75,8 @@ export class LayerRecovery {
   }
 
   #isSuspect(record: LayerRecord): boolean {
-    return !record.synced && record.bootId !== this.#options.bootId;
+    const isUnsynced = !record.synced && record.bootId !== this.#options.bootId;
+    return isUnsynced || record.formatVersion !== LAYER_FORMAT_VERSION;
   }
 
   async #repair(record: LayerRecord): Promise<void> {
@@ -85,20 +90,22 @@ export class LayerRecovery {
       return;
     }
     await maker.remove(record.diffId);
-    if (await exists(record.blobPath)) {
+    if (!(await exists(record.blobPath))) return;
+    try {
       await maker.makeFromBlob(record, new AbortController().signal);
+    } catch {
+      // A root on a full disk must still open, so that something can be removed. The layer is not stored now; who pulls its image makes it.
     }
   }
 
-  /** Whether an image is what was written: any answer but a clear yes is a no. Of a tree nobody knows. */
+  /** Whether an image is what was written, every byte of it: any answer but a clear yes is a no. Of a tree nobody knows. */
   async isIntact(record: LayerRecord): Promise<boolean> {
-    if (record.form !== 'image') return false;
+    if (record.form !== 'image' || record.formatVersion !== LAYER_FORMAT_VERSION) return false;
     const { native, files } = this.#options;
     try {
       return (await native.digestLayerImage(files.layer(record.diffId))) === record.diffId;
     } catch (error) {
-      const code = (error as { code?: string }).code;
-      if (code === 'BAD_LAYER' || code === 'ENOENT' || code === 'EIO') return false;
+      if (DAMAGE_CODES.has((error as { code?: string }).code ?? '')) return false;
       throw error;
     }
   }

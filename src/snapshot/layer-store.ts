@@ -107,7 +107,7 @@ export class LayerStore {
 
   /**
    * Opens the store of a root. Ingests that dead processes left are removed; layers that were published but had not reached the disk when the machine went
-   * down are verified, or made again from their blobs, or forgotten.
+   * down are verified, or made again from their blobs, or forgotten; those of another format version are made again too.
    * @throws UnsupportedError when the configured form does not work here.
    */
   static async open(options: LayerStoreOptions): Promise<LayerStore> {
@@ -129,7 +129,7 @@ export class LayerStore {
     return this.get(diffId) !== undefined;
   }
 
-  /** Undefined also for a layer of another version of the format: it is made again when it is asked for. */
+  /** Undefined also for a layer of another version of the format that could not be made again when the store was opened. */
   get(diffId: Digest): LayerRecord | undefined {
     return this.#maker.stored(diffId);
   }
@@ -232,7 +232,7 @@ export class LayerStore {
     return asLower(fd, link);
   }
 
-  /** Hashes the tar of a stored layer again. @throws NotFoundError */
+  /** Reads every byte of a stored layer and compares it with what was written. @throws NotFoundError */
   async verify(diffId: Digest): Promise<LayerVerification> {
     const record = this.#require(diffId);
     if (record.form === 'directory') return 'unverifiable';

@@ -49,6 +49,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       const cais::UniqueFd image(::openat(directory.fd(), "layer", O_RDONLY | O_CLOEXEC));
       const auto head = cais::ReadImageHead(image.get());
       if (!head.ok() || head.value().tar_bytes != tar.size()) std::abort();
+      if (!cais::DigestImage(image.get(), [] { return false; }).ok()) std::abort();
     }
   }
   if (::unlinkat(directory.fd(), "layer", 0) != 0) std::abort();
