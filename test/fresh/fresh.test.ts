@@ -32,11 +32,11 @@ describe('on a system with nothing but Node and root', () => {
     expect(durationMs).toBeLessThan(SECOND_START_MAX_MS);
   });
 
-  test('no service was started, and nothing lies about', async () => {
+  test('services may start again, and nothing lies about', async () => {
     const { output } = await system.run(
-      'ls /usr/sbin/policy-rc.d /tmp /run /var/lib/cais 2>/dev/null',
+      'for path in /usr/sbin/policy-rc.d /tmp/* /var/lib/cais; do [ ! -e $path ] || echo $path; done',
     );
-    expect(output.trim().split('\n')).toEqual(['/run:', '', '/tmp:']);
+    expect(output).toBe('');
   });
 });
 
