@@ -13,6 +13,7 @@ import {
 import { ContainerService } from './container/container.js';
 import { recover } from './container/recover.js';
 import type { ContainerRecord, ExitRecord } from './container/state.js';
+import { describeError } from './errors.js';
 import { ImageService } from './image/images.js';
 import type { CgroupLayout, LayerForm, NativeBinding, ProbeResult } from './native.js';
 import { loadNative, SUPERVISOR_PATH } from './native.js';
@@ -33,6 +34,8 @@ import { Snapshotter } from './snapshot/snapshotter.js';
 export interface EngineOptions extends ConfigOptions {
   /** Become the owner of sandboxes that have none: what a long-running engine does. Absent: they are only looked at. */
   readonly adopt?: boolean;
+  /** Told, in a sentence each, what of earlier runs could not be brought in order now; the next engine tries again. */
+  readonly onWarning?: (message: string) => void;
 }
 
 /** What this machine offers and what the engine made of it. */
@@ -88,12 +91,12 @@ export class Engine implements AsyncDisposable {
    * @throws InvalidArgumentError for a wrong setting, UnsupportedError when this machine cannot do it.
    */
   static async open(options: EngineOptions = {}): Promise<Engine> {
-    const { adopt = false, ...settings } = options;
+    const { adopt = false, onWarning, ...settings } = options;
     const config = loadConfig(settings);
     const rollback = new Rollback();
     try {
       const parts = await openParts(config, rollback);
-      await recover({
+      const { failures } = await recover({
         config,
         sandboxes: parts.sandboxes,
         containers: parts.containers,
@@ -102,7 +105,9 @@ export class Engine implements AsyncDisposable {
         network: parts.network,
         adopt,
       });
-      await parts.pods.collect();
+      for (const { id, error } of [...failures, ...(await parts.pods.collect())]) {
+        onWarning?.(`Cannot recover ${id} now: ${describeError(error)}`);
+      }
       rollback.commit();
       return new Engine(parts);
     } catch (error) {

@@ -24,10 +24,13 @@ export type StartCommand = (
 
 /** Opens the engine on the context's root for the time of `action`. The engine is loaded only here: `cais --help` needs none of it. */
 export async function withEngine<T>(
-  { settings }: Pick<CommandContext, 'settings'>,
+  { settings, stderr }: Pick<CommandContext, 'settings' | 'stderr'>,
   action: (engine: Engine) => Promise<T>,
 ): Promise<T> {
   const { Engine } = await import('../engine.js');
-  await using engine = await Engine.open(settings);
+  await using engine = await Engine.open({
+    ...settings,
+    onWarning: (message) => stderr.write(`cais: warning: ${message}\n`),
+  });
   return await action(engine);
 }

@@ -4,10 +4,12 @@ import type { PullProgress } from '../image/pull-progress.js';
 import { formatBytes } from './table.js';
 import { isTerminal } from './terminal.js';
 
-/** Shows the progress of the layers of one image. */
+/** Shows the progress of the layers of images that are pulled together. */
 export interface ProgressDisplay {
   update(progress: PullProgress): void;
-  /** Leaves the terminal as it was, with the last state on it. */
+  /** Writes a line, on a terminal above the bars. */
+  note(line: string): void;
+  /** Leaves the terminal as it was, with the last state on it; notes are plain lines from then on. */
   stop(): void;
 }
 
@@ -32,9 +34,11 @@ function shortDigest(digest: Digest): string {
 class ProgressBars implements ProgressDisplay {
   readonly #bars = new Map<Digest, SingleBar>();
   readonly #all: MultiBar;
+  readonly #stream: NodeJS.WriteStream;
 
-  private constructor(all: MultiBar) {
+  private constructor(all: MultiBar, stream: NodeJS.WriteStream) {
     this.#all = all;
+    this.#stream = stream;
   }
 
   static async open(stream: NodeJS.WriteStream): Promise<ProgressBars> {
@@ -55,7 +59,7 @@ class ProgressBars implements ProgressDisplay {
       barIncompleteChar: '─',
       barGlue: '',
     });
-    return new ProgressBars(all);
+    return new ProgressBars(all, stream);
   }
 
   update({ digest, phase, bytes, totalBytes }: PullProgress): void {
@@ -73,7 +77,15 @@ class ProgressBars implements ProgressDisplay {
     );
   }
 
+  note(line: string): void {
+    if (this.#all.isActive) this.#all.log(`${line}\n`);
+    else this.#stream.write(`${line}\n`);
+  }
+
   stop(): void {
+    if (!this.#all.isActive) return;
+    // Notes that are still to be drawn.
+    this.#all.update();
     this.#all.stop();
   }
 }
@@ -92,6 +104,10 @@ class ProgressLines implements ProgressDisplay {
     if (phase === 'waiting' || phase === 'extracting') return;
     const line = `${shortDigest(digest)}: ${WORDS[phase]}`;
     this.#stream.write(`${line}${phase === 'exists' ? '' : ` (${formatBytes(totalBytes)})`}\n`);
+  }
+
+  note(line: string): void {
+    this.#stream.write(`${line}\n`);
   }
 
   stop(): void {}

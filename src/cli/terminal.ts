@@ -6,6 +6,11 @@ export function isTerminal(stream: NodeJS.WriteStream): boolean {
   return stream.isTTY === true && process.env['TERM'] !== 'dumb';
 }
 
+/** Text of unknown origin for a terminal or a list: control characters, which could move the cursor or hide lines, become `\uFFFD`. */
+export function printable(text: string): string {
+  return text.trim().replace(/[\p{Cc}\p{Cf}]/gu, (one) => ('\n\t'.includes(one) ? one : '\uFFFD'));
+}
+
 const MAX_INPUT_BYTES = 64 * 1024;
 
 /** Reads the whole of a stream as text, without the line end at its end. @throws InvalidArgumentError when it is longer than a secret can be. */

@@ -124,8 +124,13 @@ export const container = v.strictObject({
   stdin: v.optional(v.boolean()),
   stdinOnce: v.optional(v.boolean()),
   tty: v.optional(v.boolean()),
-  terminationMessagePath: v.optional(oneOfSoFar(['/dev/termination-log'] as const, [])),
-  terminationMessagePolicy: v.optional(oneOfSoFar(['File'] as const, ['FallbackToLogsOnError'])),
+  terminationMessagePath: v.optional(
+    checkedString((value) => {
+      if (value === '' || (value.startsWith('/') && !value.includes('\0'))) return undefined;
+      return 'must be an absolute path';
+    }),
+  ),
+  terminationMessagePolicy: v.optional(oneOf('File', 'FallbackToLogsOnError')),
   ...notSupported(
     'envFrom',
     'lifecycle',

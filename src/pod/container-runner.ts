@@ -22,8 +22,10 @@ export interface ContainerRunnerOptions {
   readonly graceMs: number;
   /** An init container that ended well is not started again, whatever the policy. */
   readonly isInit: boolean;
-  /** The configuration of the next attempt. */
-  readonly configure: (attempt: number) => ContainerConfig;
+  /** The configuration of the next attempt, with all that it needs on the host. */
+  readonly configure: (attempt: number) => Promise<ContainerConfig>;
+  /** What the container said of its end. */
+  readonly terminationMessage: (attempt: number, exitCode: number) => string | undefined;
   /** Asked before each start: true when somebody in another process wants the pod to end. */
   readonly isStopRequested: () => boolean;
   /** The engine is closing while the container goes on without it: what happens from here on is not recorded. */
@@ -103,7 +105,7 @@ export class ContainerRunner {
     const previousId = this.#currentId;
     const startedAtMs = Date.now();
     try {
-      const { id } = await containers.create(sandboxId, configure(attempt));
+      const { id } = await containers.create(sandboxId, await configure(attempt));
       this.#currentId = id;
       const about = { container: container.name };
       onEvent({ type: 'Normal', reason: 'Created', message: 'Container created', ...about });
@@ -126,11 +128,13 @@ export class ContainerRunner {
       if (this.#isToEnd()) await containers.stop(id, { timeoutMs: this.#graceMs });
       const exit = await ended;
       this.#isRunning = false;
-      await onState(terminated(exit), { containerId: id, restartCount: attempt });
+      const message = this.#options.terminationMessage(attempt, exit.exitCode);
+      const state = terminated(exit, message);
+      await onState(state, { containerId: id, restartCount: attempt });
       onEvent({
         type: exit.exitCode === 0 ? 'Normal' : 'Warning',
         reason: 'Exited',
-        message: `Container exited with code ${exit.exitCode} (${terminated(exit).reason})`,
+        message: `Container exited with code ${exit.exitCode} (${state.reason})`,
         ...about,
       });
       return exit;

@@ -1,3 +1,5 @@
+import type { PullProgress } from '../image/pull-progress.js';
+
 /** Something that happened to a pod, in the words of the kubelet where it has some. */
 export interface PodEvent {
   readonly type: 'Normal' | 'Warning';
@@ -17,8 +19,8 @@ export interface PodEvent {
   readonly container?: string;
 }
 
-/** Bytes of a pull in progress, as the image service reports them. */
+/** Progress of one layer of one image of a pod. */
 export interface PodPullProgress {
   readonly image: string;
-  readonly progress: unknown;
+  readonly progress: PullProgress;
 }

@@ -8,7 +8,8 @@ export interface PodRecord {
   readonly pod: Pod;
   readonly createdAtMs: number;
   readonly logDirectory: string;
-  readonly volumeDirectory: string;
+  /** Private directory of the pod: volumes and termination messages. */
+  readonly directory: string;
   /** What becomes of the pod when its owner is gone. */
   readonly onOwnerExit: 'keep' | 'kill';
   /** Nothing of it is to stay once it has ended: a foreground run. */

@@ -23,6 +23,7 @@ import {
   terminated,
 } from './status.js';
 import { killGraceMs } from './terminate.js';
+import { readTerminationMessage } from './termination-message.js';
 import { PodWorker } from './worker.js';
 
 const DEFAULT_NAMESPACE = 'default';
@@ -100,7 +101,7 @@ export class PodService {
       services: this.#options.services,
       facts: { ...this.#options.facts, uid },
       logDirectory: record.logDirectory,
-      volumeDirectory: record.volumeDirectory,
+      directory: record.directory,
       onOwnerExit,
       onEvent: options.onEvent ?? (() => undefined),
       onPullProgress: options.onPullProgress ?? (() => undefined),
@@ -219,12 +220,18 @@ export class PodService {
     }
   }
 
-  /** Removes what dead owners left that wanted nothing to stay. Called once, when the engine opens. */
-  async collect(): Promise<void> {
+  /**
+   * Removes what dead owners left that wanted nothing to stay. Called once, when the engine opens.
+   * @returns what could not be removed: one such pod does not keep the engine from its work.
+   */
+  async collect(): Promise<readonly { readonly id: string; readonly error: unknown }[]> {
+    const failures: { id: string; error: unknown }[] = [];
     for (const { value: record } of this.#records.list()) {
       if (record.onOwnerExit === 'keep' || hasLivingOwner(record)) continue;
-      await this.#erase(record);
+      const id = `pod ${record.pod.metadata.name}`;
+      await this.#erase(record).catch((error: unknown) => failures.push({ id, error }));
     }
+    return failures;
   }
 
   /** Ends and removes the pods of this process that were not to outlive it; the others go on without it. */
@@ -248,7 +255,7 @@ export class PodService {
       pod,
       createdAtMs: Date.now(),
       logDirectory: join(this.#options.directories.logs, `${namespace}_${name}_${uid}`),
-      volumeDirectory: join(this.#options.directories.pods, uid),
+      directory: join(this.#options.directories.pods, uid),
       owner: ownIdentity(),
       bootId: currentBootId(),
       ...options,
@@ -309,7 +316,7 @@ export class PodService {
       await Promise.all(ids.map((id) => containers.stop(id, { timeoutMs: 0 })));
       await this.#update(uid, (current) => ({
         ...current,
-        containers: this.#liveStatuses(current.containers),
+        containers: this.#liveStatuses(current),
       }));
       await sandboxes.remove(sandboxId);
     }
@@ -319,14 +326,14 @@ export class PodService {
   async #erase(record: PodRecord): Promise<void> {
     await this.#release(record.uid);
     const { removeTree } = this.#options.services;
-    await removeTree(record.volumeDirectory);
+    await removeTree(record.directory);
     await removeTree(record.logDirectory);
     await this.#records.remove(record.uid);
   }
 
   #summarize(record: PodRecord): PodSummary {
     const { pod, uid, ip, reason, createdAtMs } = record;
-    const containers = this.#liveStatuses(record.containers);
+    const containers = this.#liveStatuses(record);
     const hasOwner = hasLivingOwner(record) && !isEnded(record.phase);
     const phase = isEnded(record.phase)
       ? record.phase
@@ -347,10 +354,11 @@ export class PodService {
     };
   }
 
-  #liveStatuses(statuses: readonly ContainerStatus[]): ContainerStatus[] {
+  /** What is stored, brought up to date: a pod without a worker has nobody who stores how its containers end. */
+  #liveStatuses(record: PodRecord): ContainerStatus[] {
     const { containers } = this.#options.services;
-    return statuses.map((status) => {
-      const { state, containerId } = status;
+    return record.containers.map((status) => {
+      const { name, state, containerId, restartCount: attempt } = status;
       if (state.type !== 'running' || containerId === undefined) return status;
       if (containers.isRunning(containerId)) return status;
       const exit = containers.exitOf(containerId) ?? {
@@ -360,7 +368,9 @@ export class PodService {
         startedAtMs: state.startedAtMs,
         finishedAtMs: state.startedAtMs,
       };
-      return { ...status, state: terminated(exit) };
+      const { exitCode } = exit;
+      const message = readTerminationMessage(record, { name, attempt, exitCode });
+      return { ...status, state: terminated(exit, message) };
     });
   }
 

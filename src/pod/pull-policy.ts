@@ -1,5 +1,6 @@
 import { performance } from 'node:perf_hooks';
 import { describeError, RuntimeError, type RuntimeErrorOptions } from '../errors.js';
+import type { PullProgress } from '../image/pull-progress.js';
 import type { PodContainer } from '../objects/defaults.js';
 import type { PodImage, PodImages } from './services.js';
 
@@ -29,7 +30,7 @@ export interface EnsureImageOptions {
     readonly reason: 'Pulling' | 'Pulled';
     readonly message: string;
   }) => void;
-  readonly onProgress?: (progress: unknown) => void;
+  readonly onProgress?: (progress: PullProgress) => void;
 }
 
 /**

@@ -1,3 +1,4 @@
+import type { PullProgress } from '../image/pull-progress.js';
 import type { ContainerConfig } from '../runtime/container-config.js';
 import type { SandboxConfig } from '../runtime/sandbox-config.js';
 
@@ -7,7 +8,10 @@ export interface PodImages {
   find(reference: string): PodImage | undefined;
   pull(
     reference: string,
-    options: { readonly signal?: AbortSignal; readonly onProgress?: (progress: unknown) => void },
+    options: {
+      readonly signal?: AbortSignal;
+      readonly onProgress?: (progress: PullProgress) => void;
+    },
   ): Promise<PodImage>;
 }
 

@@ -12,6 +12,7 @@ export type ContainerState =
       readonly type: 'terminated';
       readonly exitCode: number;
       readonly reason: string;
+      /** What the container said of its end, or why it could not be started; not to be trusted. */
       readonly message?: string;
       readonly startedAtMs: number;
       readonly finishedAtMs: number;
@@ -44,11 +45,21 @@ export function initialStatuses(pod: Pod): ContainerStatus[] {
 }
 
 /** How a container that ended is described: `Completed`, `Error` or `OOMKilled` unless it has a reason of its own. */
-export function terminated(exit: PodContainerExit): ContainerState & { type: 'terminated' } {
+export function terminated(
+  exit: PodContainerExit,
+  message?: string,
+): ContainerState & { type: 'terminated' } {
   const { exitCode, startedAtMs, finishedAtMs } = exit;
   const usual = exitCode === 0 ? 'Completed' : 'Error';
   const reason = exit.oomKilled ? 'OOMKilled' : (exit.reason ?? usual);
-  return { type: 'terminated', exitCode, reason, startedAtMs, finishedAtMs };
+  return {
+    type: 'terminated',
+    exitCode,
+    reason,
+    ...(message === undefined ? {} : { message }),
+    startedAtMs,
+    finishedAtMs,
+  };
 }
 
 /** Whether a container that ended so is started again. */

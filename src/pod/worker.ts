@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { FailedPreconditionError } from '../errors.js';
 import type { ImagePullPolicy } from '../objects/container-schema.js';
 import type { Pod, PodContainer } from '../objects/defaults.js';
@@ -22,6 +23,7 @@ import {
   podPhase,
 } from './status.js';
 import { killGraceMs } from './terminate.js';
+import { makeTerminationFile, readTerminationMessage } from './termination-message.js';
 import { setUpVolumes, volumeMounts } from './volumes.js';
 
 const RESOLV_CONF = '/etc/resolv.conf';
@@ -53,7 +55,7 @@ export interface PodWorkerOptions {
   readonly facts: Omit<PodFacts, 'podIps'>;
   /** Private directories of the pod, made when needed. */
   readonly logDirectory: string;
-  readonly volumeDirectory: string;
+  readonly directory: string;
   readonly onOwnerExit: 'keep' | 'kill';
   readonly onEvent: (event: PodEvent) => void;
   readonly onPullProgress: (progress: PodPullProgress) => void;
@@ -115,7 +117,7 @@ export class PodWorker {
    * @throws ImageUnavailableError, FailedPreconditionError and what a sandbox throws; the caller then removes what the record names.
    */
   async prepare(signal: AbortSignal | undefined): Promise<void> {
-    const { pod, services, facts, onEvent } = this.#options;
+    const { pod, services, facts, directory, onEvent } = this.#options;
     this.#startDeadline();
     const either = AbortSignal.any([this.#stopping.signal, ...(signal ? [signal] : [])]);
     either.throwIfAborted();
@@ -123,7 +125,7 @@ export class PodWorker {
     for (const container of this.#containers()) {
       checkNonRoot(container, { pod, imageUser: this.#imageOf(container).user });
     }
-    this.#volumes = await setUpVolumes(pod, this.#options.volumeDirectory);
+    this.#volumes = await setUpVolumes(pod, join(directory, 'volumes'));
     either.throwIfAborted();
     const { metadata, spec } = pod;
     const sysctls = spec.securityContext?.sysctls?.map(
@@ -236,6 +238,8 @@ export class PodWorker {
       graceMs: killGraceMs(pod),
       isInit,
       configure: (attempt) => this.#configure(container, attempt),
+      terminationMessage: (attempt, exitCode) =>
+        readTerminationMessage(this.#options, { name: container.name, attempt, exitCode }),
       isStopRequested,
       onState: (state, about) => this.#setState(container.name, { state, ...about }),
       isDetached: () => this.#isDetached,
@@ -250,8 +254,8 @@ export class PodWorker {
     return runner;
   }
 
-  #configure(container: PodContainer, attempt: number): ContainerConfig {
-    const { pod, facts } = this.#options;
+  async #configure(container: PodContainer, attempt: number): Promise<ContainerConfig> {
+    const { pod, facts, directory } = this.#options;
     const podIps = this.ip === undefined ? facts.hostIps : [this.ip];
     const { env, command, args } = containerEnvironment(container, {
       pod,
@@ -265,7 +269,10 @@ export class PodWorker {
       args,
       env,
       ...(container.workingDir === undefined ? {} : { workingDirectory: container.workingDir }),
-      mounts: volumeMounts(container, this.#volumes),
+      mounts: [
+        ...volumeMounts(container, this.#volumes),
+        await makeTerminationFile(container, directory),
+      ],
       resources: containerResources(container.resources, {
         qos: qosClass(pod),
         nodeMemoryBytes: facts.nodeMemoryBytes,

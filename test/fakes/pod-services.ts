@@ -15,6 +15,8 @@ export interface FakeBehaviour {
   readonly failCreate?: Error;
   readonly failStart?: Error;
   readonly output?: readonly string[];
+  /** Written to the termination message file. */
+  readonly lastWords?: string;
 }
 
 interface FakeContainer {
@@ -87,13 +89,17 @@ export class FakePodServices implements PodServices {
     start: async (id) => {
       const container = this.#require(id);
       const { name, attempt } = container.config;
-      const { failStart, exitCodes, output = [] } = this.#behaviours[name] ?? {};
+      const { failStart, exitCodes, output = [], lastWords = '' } = this.#behaviours[name] ?? {};
       if (failStart !== undefined) throw failStart;
       this.journal.push(`start ${name}`);
       const path = join(this.#logDirectory(container), container.config.logPath ?? '');
       await mkdir(dirname(path), { recursive: true });
       const time = new Date().toISOString().replace('Z', '000000Z');
       await appendFile(path, output.map((line) => `${time} stdout F ${line}\n`).join(''));
+      const file = container.config.mounts.find(
+        ({ containerPath }) => containerPath === '/dev/termination-log',
+      );
+      if (file?.type === 'bind') await appendFile(file.hostPath, lastWords);
       container.isRunning = true;
       const code = exitCodes?.[Math.min(attempt, exitCodes.length - 1)];
       if (code !== undefined) setImmediate(() => this.end(id, code));
@@ -119,7 +125,7 @@ export class FakePodServices implements PodServices {
     exitOf: (id) => this.#containers.get(id)?.exit,
   };
 
-  readonly removeTree = (path: string) => rm(path, { recursive: true, force: true });
+  removeTree = (path: string) => rm(path, { recursive: true, force: true });
 
   /** Ends a container by itself. */
   end(id: string, exitCode: number): void {

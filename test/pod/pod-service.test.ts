@@ -106,6 +106,32 @@ describe('PodService', () => {
     expect(result).toMatchObject({ phase: 'Failed', exitCode: 3 });
   });
 
+  test("a container's last words are in its status, and gone with the pod", async () => {
+    const { result } = await runToEnd(manifest(['a']), {
+      a: { exitCodes: [3], lastWords: 'out of luck' },
+    });
+    expect(result.containers[0]?.state).toMatchObject({ exitCode: 3, message: 'out of luck' });
+  });
+
+  test('a pod that cannot be removed does not keep collect() from the others', async () => {
+    const { pods } = open({});
+    const dead = { pid: 2 ** 22 - 1, startTicks: '1' };
+    const collection = records.collection<object>('pods');
+    await pods.run(manifest(['a']));
+    const [found] = collection.list();
+    if (found === undefined) throw new Error('no record');
+    for (const uid of ['one', 'two']) {
+      await collection.put(uid, { ...found.value, uid, directory: `/nowhere/${uid}`, owner: dead });
+    }
+    const { pods: next, services } = open({});
+    services.removeTree = async (path) => {
+      if (path === '/nowhere/one') throw new Error('stuck');
+    };
+    expect(await next.collect()).toEqual([{ id: 'pod web', error: new Error('stuck') }]);
+    expect(next.list().map(({ uid }) => uid)).not.toContain('two');
+    await pods.close();
+  });
+
   test('a failing init container ends the pod under Never', async () => {
     const { services, result } = await runToEnd(
       manifest(['a'], { initContainers: [{ name: 'i', image: 'busybox' }] }),
@@ -144,6 +170,7 @@ describe('PodService', () => {
   test('stop() gives each container the grace period of the pod, a second stop() shortens it', async () => {
     const { services, pods } = open({ a: {} });
     await using handle = await pods.run(manifest(['a'], { terminationGracePeriodSeconds: 7 }));
+    await handle.started();
     await handle.stop();
     expect(await handle.wait()).toMatchObject({ phase: 'Failed', exitCode: 143 });
     expect(services.journal).toContain('stop a 7000');
@@ -153,6 +180,7 @@ describe('PodService', () => {
     const { pods } = open({ a: { stopCode: 0 } });
     const controller = new AbortController();
     await using handle = await pods.run(manifest(['a']), { signal: controller.signal });
+    await handle.started();
     controller.abort();
     expect(await handle.wait()).toMatchObject({ phase: 'Succeeded', exitCode: 0 });
   });

@@ -2,10 +2,13 @@ import type { PodSummary } from '../../pod/pod-service.js';
 import type { ContainerStatus } from '../../pod/status.js';
 import { type CommandContext, withEngine } from '../context.js';
 import { type Column, formatAge, formatTable } from '../table.js';
+import { printable } from '../terminal.js';
 
 export interface PsOptions {
   readonly output: 'table' | 'json';
 }
+
+const MAX_MESSAGE_LENGTH = 60;
 
 interface Row {
   readonly pod: PodSummary;
@@ -42,13 +45,21 @@ function columns(nowMs: number): Column<Row>[] {
   ];
 }
 
+/** The first line, as far as it fits a table; all of it is in the JSON. */
+function shortened(message: string): string {
+  const [line = ''] = printable(message).replaceAll('\t', ' ').split('\n');
+  return line.length > MAX_MESSAGE_LENGTH ? `${line.slice(0, MAX_MESSAGE_LENGTH - 1)}…` : line;
+}
+
 function describeState({ state }: ContainerStatus): string {
   switch (state.type) {
     case 'running':
       return 'Running';
     case 'waiting':
       return state.reason;
-    case 'terminated':
-      return `${state.reason} (${state.exitCode})`;
+    case 'terminated': {
+      const said = state.message === undefined ? '' : `: ${shortened(state.message)}`;
+      return `${state.reason} (${state.exitCode})${said}`;
+    }
   }
 }

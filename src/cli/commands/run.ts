@@ -2,9 +2,12 @@ import { validatePod } from '../../objects/validate.js';
 import type { PodEvent } from '../../pod/events.js';
 import type { PodHandle } from '../../pod/pod-handle.js';
 import type { PodService } from '../../pod/pod-service.js';
+import type { PodResult } from '../../pod/worker.js';
 import { type CommandContext, withEngine } from '../context.js';
 import { LogPrinter } from '../log-printer.js';
 import { readManifestFile } from '../manifest-file.js';
+import { openProgress } from '../progress.js';
+import { printable } from '../terminal.js';
 
 export interface RunOptions {
   readonly file: string;
@@ -34,7 +37,9 @@ export async function run(context: CommandContext, options: RunOptions): Promise
         for (const { name } of handles) context.stdout.write(`${name}\n`);
         return 0;
       }
-      const codes = await Promise.all(handles.map((handle) => attend(handle, context)));
+      const codes = await Promise.all(
+        handles.map((handle) => attend(handle, { context, options })),
+      );
       return codes.find((code) => code !== 0) ?? 0;
     } catch (error) {
       await endAll(handles, context);
@@ -47,7 +52,7 @@ export async function run(context: CommandContext, options: RunOptions): Promise
   });
 }
 
-function startPod(
+async function startPod(
   pods: PodService,
   {
     manifest,
@@ -56,14 +61,20 @@ function startPod(
   }: { manifest: ReturnType<typeof validatePod>; context: CommandContext; options: RunOptions },
 ): Promise<PodHandle> {
   const { stderr, signal } = context;
-  return pods.run(manifest, {
-    onOwnerExit: 'keep',
-    isRemovedAtEnd: !options.detach && !options.keep,
-    signal,
-    onEvent: ({ reason, message }) => {
-      if (!options.quiet && SHOWN.includes(reason)) stderr.write(`${message}\n`);
-    },
-  });
+  const display = options.quiet ? undefined : await openProgress(stderr);
+  try {
+    return await pods.run(manifest, {
+      onOwnerExit: 'keep',
+      isRemovedAtEnd: !options.detach && !options.keep,
+      signal,
+      onEvent: ({ reason, message }) => {
+        if (SHOWN.includes(reason)) display?.note(message);
+      },
+      onPullProgress: ({ progress }) => display?.update(progress),
+    });
+  } finally {
+    display?.stop();
+  }
 }
 
 /** Waits until a pod can be left alone. @throws what starting a container throws: then nothing is left running. */
@@ -73,7 +84,10 @@ async function detach(handle: PodHandle): Promise<void> {
 }
 
 /** Prints a pod's logs until it has ended; the second interrupt kills it. */
-async function attend(handle: PodHandle, context: CommandContext): Promise<number> {
+async function attend(
+  handle: PodHandle,
+  { context, options }: { context: CommandContext; options: RunOptions },
+): Promise<number> {
   const { stdout, stderr, killSignal } = context;
   const containers = handle.containers;
   const printer = new LogPrinter({ stdout, stderr, containers });
@@ -83,10 +97,22 @@ async function attend(handle: PodHandle, context: CommandContext): Promise<numbe
     // Both are awaited, so that everything a container wrote is printed, also when another could not be started.
     const [result] = await Promise.allSettled([handle.wait(), printAll(handle, printer)]);
     if (result.status === 'rejected') throw result.reason;
+    if (!options.quiet) for (const line of failures(handle, result.value)) stderr.write(line);
     return result.value.exitCode;
   } finally {
     killSignal.removeEventListener('abort', kill);
   }
+}
+
+/** A line for each container that failed, with what it said of it. */
+function failures(pod: PodHandle, { containers }: PodResult): string[] {
+  return containers.flatMap(({ name, state }) => {
+    if (state.type !== 'terminated' || state.exitCode === 0) return [];
+    const said = state.message === undefined ? '' : `: ${printable(state.message)}`;
+    return [
+      `Container ${name} of pod ${pod.name} ended with exit code ${state.exitCode} (${state.reason})${said}\n`,
+    ];
+  });
 }
 
 async function printAll(handle: PodHandle, printer: LogPrinter): Promise<void> {
