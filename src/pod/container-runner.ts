@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { namedError } from '../container/named-error.js';
 import { describeError } from '../errors.js';
 import type { PodContainer, RestartPolicy } from '../objects/defaults.js';
 import type { ContainerConfig } from '../runtime/container-config.js';
@@ -105,7 +106,11 @@ export class ContainerRunner {
     const previousId = this.#currentId;
     const startedAtMs = Date.now();
     try {
-      const { id } = await containers.create(sandboxId, await configure(attempt));
+      const config = await configure(attempt);
+      const { id } = await containers.create(sandboxId, config).catch((error: unknown) => {
+        // Containers know their image by its id only, which tells a person nothing.
+        throw namedError(`Cannot run image "${container.image}"`, error);
+      });
       this.#currentId = id;
       const about = { container: container.name };
       onEvent({ type: 'Normal', reason: 'Created', message: 'Container created', ...about });

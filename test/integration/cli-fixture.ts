@@ -33,12 +33,19 @@ export class CliFixture {
   static async open(): Promise<CliFixture> {
     const registry = await startRegistry();
     const fixture = new CliFixture(registry);
-    const layout = writeImage(join(fixture.directory, 'image'), {
-      layers: [{ tar: busyboxTar(), compression: 'gzip' }],
-      config: { Cmd: ['sh'], Env: ['PATH=/bin', 'FROM_IMAGE=yes'] },
-    });
-    await pushOciLayout(layout, { registryUrl: registry.url, repository: 'test/busybox' });
+    await fixture.publish('busybox', {});
     return fixture;
+  }
+
+  /** Puts a busybox image with further `config` into the registry. @returns its reference. */
+  async publish(name: string, config: object): Promise<string> {
+    const layout = writeImage(join(this.directory, name), {
+      layers: [{ tar: busyboxTar(), compression: 'gzip' }],
+      config: { Cmd: ['sh'], Env: ['PATH=/bin', 'FROM_IMAGE=yes'], ...config },
+    });
+    const { url, host } = this.#registry;
+    await pushOciLayout(layout, { registryUrl: url, repository: `test/${name}` });
+    return `${host}/test/${name}:latest`;
   }
 
   get root(): string {

@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
-import { writeFileSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { CAIS, CliFixture, finished, written } from './cli-fixture.js';
@@ -83,6 +83,72 @@ describe('cais run', () => {
     expect(lines).toContain('4');
   });
 
+  test('a program sees the kernel masked and read-only', async () => {
+    // Of each masked path that this kernel has: nothing in it, and it is the null device or an empty directory.
+    const script = `
+      for path in kcore keys timer_list sched_debug interrupts; do
+        [ -e /proc/$path ] && { [ -c /proc/$path ] && echo "$path: $(cat /proc/$path 2>&1 | wc -c)"; }
+      done
+      for path in /proc/acpi /proc/scsi /sys/firmware; do
+        [ -d $path ] && echo "$path: $(ls -A $path | wc -l)"
+      done
+      for path in /proc/sys/kernel/hostname /proc/sysrq-trigger /sys/kernel/mm/probe /sys/fs/cgroup/probe; do
+        (echo x > $path) 2>&1 | grep -o 'Read-only file system' | sed "s|^|$path: |"
+      done
+      mkdir /sys/fs/cgroup/mine 2>&1 | grep -o 'Read-only file system' | sed 's|^|cgroup: |'
+      awk '$2 == "/proc/sys" || $2 == "/sys" { print $2 ": " substr($4, 1, 2) }' /proc/mounts`;
+    const { stdout, code, stderr } = await fixture.cais('run', '-q', '-f', fixture.script(script));
+    expect({ code }, stderr).toEqual({ code: 0 });
+    const lines = stdout.split('\n').map((line) => line.replace(/^app \| /, ''));
+    const masked = lines.filter((line) =>
+      /^(kcore|keys|timer_list|sched_debug|interrupts|\/proc\/(acpi|scsi)|\/sys\/firmware): /.test(
+        line,
+      ),
+    );
+    expect(masked.filter((line) => !line.endsWith(': 0'))).toEqual([]);
+    expect(masked).toContain('keys: 0');
+    if (existsSync('/proc/kcore')) expect(masked).toContain('kcore: 0');
+    expect(lines).toContain('/proc/sys/kernel/hostname: Read-only file system');
+    if (existsSync('/proc/sysrq-trigger')) {
+      expect(lines).toContain('/proc/sysrq-trigger: Read-only file system');
+    }
+    expect(lines).toContain('/sys/kernel/mm/probe: Read-only file system');
+    expect(lines).toContain('cgroup: Read-only file system');
+    expect(lines).toContain('/proc/sys: ro');
+    expect(lines).toContain('/sys: ro');
+  });
+
+  test('what a failing container wrote to its termination message is printed and kept', async () => {
+    const path = fixture.script('echo "out of \\033[31mluck" > /dev/termination-log; exit 3', {
+      securityContext: { runAsUser: 1000 },
+    });
+    const { code, stderr } = await fixture.cais('run', '--keep', '-f', path);
+    expect({ code, stderr }).toMatchObject({
+      code: 3,
+      stderr: expect.stringMatching(
+        /Container app of pod web ended with exit code 3 \(Error\): out of \S+luck\n/,
+      ),
+    });
+    expect(stderr).not.toContain('\x1b');
+    const [pod] = JSON.parse((await fixture.cais('ps', '-o', 'json')).stdout);
+    expect(pod.containers[0].state.message).toContain('out of');
+    expect((await fixture.cais('ps')).stdout).toMatch(/Error \(3\): out of/);
+    expect(await fixture.cais('rm', 'web')).toMatchObject({ code: 0 });
+  });
+
+  test('a detached pod keeps the end of its log where its container asked for that', async () => {
+    const path = fixture.script('echo first; echo last; exit 4', {
+      terminationMessagePath: '/tmp/why/it ended',
+      terminationMessagePolicy: 'FallbackToLogsOnError',
+      securityContext: { readOnlyRootFilesystem: true },
+    });
+    expect(await fixture.cais('run', '-q', '-d', '-f', path)).toMatchObject({ code: 0 });
+    await finished(fixture.start('logs', '-f', 'web'));
+    const [pod] = JSON.parse((await fixture.cais('ps', '-o', 'json')).stdout);
+    expect(pod.containers[0].state).toMatchObject({ exitCode: 4, message: 'first\nlast\n' });
+    expect(await fixture.cais('rm', 'web')).toMatchObject({ code: 0 });
+  });
+
   test('the first SIGINT lets the containers end by themselves', async () => {
     const path = fixture.script(
       'trap "echo bye; exit 5" TERM; echo up; while :; do sleep 0.1; done',
@@ -149,7 +215,7 @@ describe('cais run', () => {
     test.each([
       ['a missing program', { command: ['/nope'] }, 127, /"app".*\/nope/],
       [
-        'a user that the image does not know',
+        'root where that is not allowed',
         { securityContext: { runAsNonRoot: true } },
         1,
         /runAsNonRoot/,
@@ -171,6 +237,16 @@ describe('cais run', () => {
       expect({ code, stderr }).toMatchObject({
         code: exitCode,
         stderr: expect.stringMatching(message),
+      });
+    });
+
+    test('an image whose user it does not know', async () => {
+      const image = await fixture.publish('stranger', { User: 'stranger' });
+      const path = fixture.script('true', { image });
+      const { code, stderr } = await fixture.cais('run', '-f', path);
+      expect({ code, stderr }).toMatchObject({
+        code: 2,
+        stderr: expect.stringMatching(/test\/stranger:latest".*"app".*User "stranger"/),
       });
     });
 
