@@ -193,8 +193,6 @@ async function openParts(config: Config, rollback: Rollback): Promise<EnginePart
   native.closeOnExecAll();
   const openFiles = callerOpenFilesLimit(native, process.env);
   const network = new BridgeNetwork({ config, native, records });
-  const layers = await LayerStore.open({ config, native, records });
-  rollback.add('open the layers', () => layers.close());
   const sandboxRecords = records.collection<SandboxRecord>('sandboxes');
   const containerRecords = records.collection<ContainerRecord>('containers');
   const sandboxes = new SandboxService({
@@ -206,6 +204,13 @@ async function openParts(config: Config, rollback: Rollback): Promise<EnginePart
     openFiles,
   });
   rollback.add('open the sandboxes', () => sandboxes.close());
+  const layers = await LayerStore.open({
+    config,
+    native,
+    records,
+    findKeptMount: (key) => sandboxes.keptMount(key),
+  });
+  rollback.add('open the layers', () => layers.close());
   const snapshotter = new Snapshotter({
     ...config,
     native,

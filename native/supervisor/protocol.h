@@ -77,7 +77,7 @@ enum class ContainerField : uint16_t {
   kLogEntriesDropped = 0x8001,
 };
 enum class StopField : uint16_t { kId = 1, kSignal = 2 };
-enum class GiveField : uint16_t { kWhat = 1 };
+enum class GiveField : uint16_t { kWhat = 1, kKey = 2 };
 enum class DescriptorsField : uint16_t { kKey = 1 };
 enum class StartedField : uint16_t { kId = 1, kPid = 2, kStartTicks = 3, kStartedAtNanos = 4 };
 enum class FailedField : uint16_t { kStep = 1, kErrno = 2, kPath = 3, kMessage = 4 };

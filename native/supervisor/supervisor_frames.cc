@@ -1,6 +1,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -16,8 +17,19 @@ namespace {
 
 constexpr size_t kMaxClients = 128;
 constexpr size_t kMaxContainers = 4096;
+constexpr size_t kMaxKeptMounts = 512;
+// Fewer than a frame takes, so that namespaces asked for with them fit.
+constexpr size_t kMaxGivenMounts = 200;
+constexpr size_t kMaxGivenNames = kMaxFrameDescriptors - kMaxGivenMounts;
 
 Failure NotFound(const std::string& id) { return {ESRCH, "no running container", id, "clone"}; }
+
+// Descriptors for containers must remain.
+size_t KeptMountsLimit() {
+  rlimit limit = {};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return kMaxKeptMounts;
+  return std::min<size_t>(kMaxKeptMounts, limit.rlim_cur / 2);
+}
 
 }  // namespace
 
@@ -181,14 +193,22 @@ void Supervisor::StopContainers(Connection& client, const Frame& frame, RecordRe
 
 void Supervisor::GiveDescriptors(Connection& client, const Frame& frame, RecordReader& record) {
   const std::vector<std::string> wanted = record.Texts(GiveField::kWhat);
+  const std::vector<std::string> keys = record.Texts(GiveField::kKey);
+  if (wanted.size() > kMaxGivenNames) record.Refuse("too many descriptors");
   Status parsed = record.Finish();
   if (!parsed.ok()) return Fail(client, frame.request_id, parsed.failure());
   RecordWriter answer;
   std::vector<UniqueFd> opened;
   std::vector<int> fds;
+  bool with_mounts = false;
+  size_t given_mounts = 0;
   for (const std::string& what : wanted) {
     if (what == "layers") {
+      if (with_mounts) continue;
+      with_mounts = true;
       for (const auto& [key, fd] : kept_) {
+        if (!keys.empty() && std::find(keys.begin(), keys.end(), key) == keys.end()) continue;
+        if (++given_mounts > kMaxGivenMounts) break;
         answer.Bytes(DescriptorsField::kKey, key);
         fds.push_back(fd.get());
       }
@@ -217,6 +237,11 @@ void Supervisor::Keep(Connection& client, Frame& frame, RecordReader& record) {
   if (keys.size() != frame.fds.size()) record.Refuse("not one descriptor for each key");
   Status parsed = record.Finish();
   if (!parsed.ok()) return Fail(client, frame.request_id, parsed.failure());
+  const auto added = std::count_if(keys.begin(), keys.end(),
+                                   [this](const auto& key) { return kept_.count(key) == 0; });
+  if (kept_.size() + static_cast<size_t>(added) > KeptMountsLimit()) {
+    return Fail(client, frame.request_id, {EMFILE, "too many mounts to keep", {}, {}});
+  }
   for (size_t i = 0; i < keys.size(); ++i) kept_[keys[i]] = std::move(frame.fds[i]);
   client.Send(FrameType::kOk, frame.request_id, {});
 }

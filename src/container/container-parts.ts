@@ -42,7 +42,7 @@ export interface ContainerParts {
   >;
   readonly containers: Collection<ContainerRecord>;
   readonly sandboxes: SandboxService;
-  readonly snapshotter: Pick<Snapshotter, 'prepare' | 'remove' | 'usage'>;
+  readonly snapshotter: Pick<Snapshotter, 'prepare' | 'remove' | 'sharedMounts' | 'usage'>;
   readonly images: {
     /** By id or name. */
     resolve(image: string): ContainerImage | undefined;

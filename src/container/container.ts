@@ -100,6 +100,7 @@ export class ContainerService implements SandboxObserver {
           rootFd,
         });
         this.#closeRoot(id);
+        await this.#keepLayers(client, record);
         const { pid, startTicks, startedAtNanos } = started;
         return await this.#update(id, (current) =>
           // A container that ended at once may have been recorded already.
@@ -265,6 +266,15 @@ export class ContainerService implements SandboxObserver {
     const rootFd = await this.#parts.snapshotter.prepare(record.id, record.chain);
     this.#roots.set(record.id, rootFd);
     return rootFd;
+  }
+
+  /** Leaves the mounts of the layers with the supervisor, for engines to come. Without it they mount anew, which costs memory only. */
+  async #keepLayers(client: SupervisorClient, record: ContainerRecord): Promise<void> {
+    try {
+      await client.keep(await this.#parts.snapshotter.sharedMounts(record.chain));
+    } catch {
+      // Older, or full: see above.
+    }
   }
 
   #closeRoot(id: string): void {

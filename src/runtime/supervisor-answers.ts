@@ -25,6 +25,14 @@ export function decodeWelcome(payload: Uint8Array): Welcome {
   return welcome;
 }
 
+/** Keys of the mounts among the descriptors of a DESCRIPTORS frame. */
+export function decodeDescriptors(payload: Uint8Array): { readonly keys: readonly string[] } {
+  const record = new RecordReader(payload);
+  const keys = record.strings(1);
+  record.done();
+  return { keys };
+}
+
 /** One container, exec or pause process in a {@link SupervisorStatus}. Times are nanoseconds since 1970, 0: not yet. */
 export interface ContainerStatus {
   readonly id: string;

@@ -274,10 +274,23 @@ export function encodeId(id: string): Uint8Array {
   return new RecordWriter().string(1, id).finish();
 }
 
-/** Payload of GIVE_DESCRIPTORS (`net`, `ipc`, `uts`, `pid`, `layers`) and KEEP (keys, one descriptor each). */
-export function encodeNames(names: readonly string[]): Uint8Array {
+/** What GIVE_DESCRIPTORS can be asked for; `layers`: mounts kept under the keys. */
+export type DescriptorName = 'net' | 'ipc' | 'uts' | 'pid' | 'layers';
+
+export function encodeGiveDescriptors(give: {
+  readonly what: readonly DescriptorName[];
+  readonly keys?: readonly string[];
+}): Uint8Array {
   const writer = new RecordWriter();
-  for (const name of names) writer.string(1, name);
+  for (const name of give.what) writer.string(1, name);
+  for (const key of give.keys ?? []) writer.string(2, key);
+  return writer.finish();
+}
+
+/** Keys of the mounts to keep, one descriptor each. */
+export function encodeKeep(keys: readonly string[]): Uint8Array {
+  const writer = new RecordWriter();
+  for (const key of keys) writer.string(1, key);
   return writer.finish();
 }
 
@@ -293,12 +306,15 @@ export function encodeResize(resize: {
     .finish();
 }
 
-export function encodeAttach(attach: {
+/** Which streams of a container an attached client wants. */
+export interface AttachMessage {
   readonly id: string;
   readonly stdin: boolean;
   readonly stdout: boolean;
   readonly stderr: boolean;
-}): Uint8Array {
+}
+
+export function encodeAttach(attach: AttachMessage): Uint8Array {
   return new RecordWriter()
     .string(1, attach.id)
     .boolean(2, attach.stdin)

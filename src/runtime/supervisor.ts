@@ -3,22 +3,27 @@ import { FailedPreconditionError, NativeError, RuntimeError, TimedOutError } fro
 import type { Channel, NativeBinding } from '../native.js';
 import { errnoName, startError } from './start-failure.js';
 import {
+  decodeDescriptors,
   decodeExited,
   decodeFailed,
   decodeStarted,
   decodeStatus,
   decodeWelcome,
   type Exited,
-  type Failed,
   type Started,
   type SupervisorStatus,
   type Welcome,
 } from './supervisor-answers.js';
+import { SupervisorGoneError, SupervisorRefusedError } from './supervisor-errors.js';
 import {
+  type AttachMessage,
+  type DescriptorName,
+  encodeAttach,
+  encodeGiveDescriptors,
   encodeHello,
   encodeId,
+  encodeKeep,
   encodeLaunchSpec,
-  encodeNames,
   encodeResize,
   encodeShutdown,
   encodeStop,
@@ -29,6 +34,8 @@ import {
 
 /** Time for an answer that needs no waiting inside the supervisor. A stalled disk may hold its one thread for a while. */
 const ANSWER_TIMEOUT_MS = 30_000;
+/** Mounts in one frame: few enough for a supervisor that may open few files. */
+const KEEP_BATCH = 64;
 
 export interface ConnectOptions {
   readonly native: Pick<NativeBinding, 'Channel'>;
@@ -44,28 +51,6 @@ export interface ConnectOptions {
 export interface RequestOptions {
   readonly timeoutMs?: number;
   readonly signal?: AbortSignal;
-}
-
-/** The supervisor's connection ended, or it could not be reached (`SUPERVISOR_GONE`). */
-export class SupervisorGoneError extends RuntimeError {
-  constructor(message: string, options?: { readonly cause?: unknown }) {
-    super('SUPERVISOR_GONE', message, options);
-  }
-}
-
-/** The supervisor refused a request (`SUPERVISOR_REFUSED`); `errnoCode` says why. */
-export class SupervisorRefusedError extends RuntimeError {
-  readonly errnoCode: string;
-
-  constructor(request: string, failed: Failed) {
-    const errnoCode = errnoName(failed.errno);
-    const on = failed.path === '' ? '' : ` on "${failed.path}"`;
-    super(
-      'SUPERVISOR_REFUSED',
-      `The supervisor refused ${request}: ${failed.message || failed.step}${on} (${errnoCode})`,
-    );
-    this.errnoCode = errnoCode;
-  }
 }
 
 interface Pending {
@@ -219,17 +204,64 @@ export class SupervisorClient {
     await this.#command(FrameType.RESIZE, encodeResize(size), { name: 'RESIZE', ...options });
   }
 
+  /**
+   * Connects a stream socket to a running container: PROTOCOL.md says what travels on it. The descriptor is duplicated at the call.
+   * @throws SupervisorRefusedError `ESRCH` when it does not run, `EPIPE` for the stdin of one that has none.
+   */
+  async attach(
+    wanted: AttachMessage,
+    options: RequestOptions & { readonly socketFd: number },
+  ): Promise<void> {
+    const { socketFd, ...request } = options;
+    const payload = encodeAttach(wanted);
+    await this.#command(FrameType.ATTACH, payload, { name: 'ATTACH', ...request, fds: [socketFd] });
+  }
+
   /** Drops the supervisor's record of an exited container. */
   async forget(id: string, options: RequestOptions = {}): Promise<void> {
     await this.#command(FrameType.FORGET, encodeId(id), { name: 'FORGET', ...options });
   }
 
-  /** Hands lower mounts over that a later engine wants back. */
+  /**
+   * Leaves mounts with the supervisor that another engine may want. Descriptors are duplicated at the call.
+   * @throws SupervisorRefusedError `EMFILE` when it has as many as it may.
+   */
   async keep(
-    keys: readonly string[],
-    options: RequestOptions & { readonly fds: readonly number[] },
+    mounts: readonly { readonly key: string; readonly fd: number }[],
+    options: RequestOptions = {},
   ): Promise<void> {
-    await this.#command(FrameType.KEEP, encodeNames(keys), { name: 'KEEP', ...options });
+    for (let first = 0; first < mounts.length; first += KEEP_BATCH) {
+      const batch = mounts.slice(first, first + KEEP_BATCH);
+      await this.#command(FrameType.KEEP, encodeKeep(batch.map(({ key }) => key)), {
+        name: 'KEEP',
+        ...options,
+        fds: batch.map(({ fd }) => fd),
+      });
+    }
+  }
+
+  /** The mount kept under `key`, if there is one; the descriptor is the caller's. */
+  async keptMount(key: string, options: RequestOptions = {}): Promise<number | undefined> {
+    const { fds } = await this.descriptors({ what: ['layers'], keys: [key] }, options);
+    for (const other of fds.slice(1)) closeSync(other);
+    return fds[0];
+  }
+
+  /** Descriptors of the sandbox, in the order asked; they are the caller's. `keys` names the kept mounts among them. */
+  async descriptors(
+    wanted: { readonly what: readonly DescriptorName[]; readonly keys?: readonly string[] },
+    options: RequestOptions = {},
+  ): Promise<{ readonly fds: readonly number[]; readonly keys: readonly string[] }> {
+    const name = 'GIVE_DESCRIPTORS';
+    const payload = encodeGiveDescriptors(wanted);
+    const frame = await this.#request(FrameType.GIVE_DESCRIPTORS, payload, { name, ...options });
+    try {
+      this.#expect(frame, FrameType.DESCRIPTORS, name);
+      return { fds: frame.fds, ...decodeDescriptors(frame.payload) };
+    } catch (error) {
+      for (const fd of frame.fds) closeSync(fd);
+      throw error;
+    }
   }
 
   /**

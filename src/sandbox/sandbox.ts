@@ -2,8 +2,9 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { describeError, FailedPreconditionError, NotFoundError, RuntimeError } from '../errors.js';
 import { Rollback } from '../rollback.js';
 import type { SandboxConfig } from '../runtime/sandbox-config.js';
-import { SupervisorClient, SupervisorGoneError } from '../runtime/supervisor.js';
+import { SupervisorClient } from '../runtime/supervisor.js';
 import type { Exited } from '../runtime/supervisor-answers.js';
+import { SupervisorGoneError } from '../runtime/supervisor-errors.js';
 import { checkSandboxConfig } from './check-config.js';
 import { KeyedLock } from './keyed-lock.js';
 import { currentBootId, isAlive, ownIdentity } from './process-identity.js';
@@ -27,6 +28,8 @@ const DEFAULT_GRACE_MS = 30_000;
 /** How long a supervisor that closed its connection may take to be gone. */
 const SUPERVISOR_EXIT_MS = 2_000;
 const POLL_MS = 20;
+/** A supervisor that is busy is not worth waiting for when all that is at stake is memory. */
+const KEPT_MOUNT_TIMEOUT_MS = 1_000;
 
 /** Who wants to know what happens in sandboxes: the containers' service. */
 export interface SandboxObserver {
@@ -156,6 +159,25 @@ export class SandboxService {
     if (!client.isOwner) await client.takeOwnership();
     await this.#update(id, (current) => ({ ...current, owner: ownIdentity() }));
     return client;
+  }
+
+  /**
+   * The mount of a layer that a running supervisor keeps, if one does; the descriptor is the caller's. A supervisor that does not answer counts as
+   * one that has none.
+   */
+  async keptMount(key: string): Promise<number | undefined> {
+    for (const { id, state, bootId, supervisor } of this.list()) {
+      if (state !== 'ready' || bootId !== currentBootId()) continue;
+      if (supervisor === undefined || !isAlive(supervisor)) continue;
+      try {
+        const client = await this.client(id);
+        const fd = await client.keptMount(key, { timeoutMs: KEPT_MOUNT_TIMEOUT_MS });
+        if (fd !== undefined) return fd;
+      } catch {
+        // The next one may have it; else it is mounted anew.
+      }
+    }
+    return undefined;
   }
 
   /** Records that a sandbox of which no supervisor is left has ended, and gives back what it held. Idempotent. */

@@ -1,10 +1,10 @@
 import { type Config, statePaths } from '../config.js';
 import type { Digest } from '../digest.js';
 import { NotFoundError } from '../errors.js';
-import type { LayerForm, NativeBinding, OverlayLower } from '../native.js';
+import type { LayerForm, NativeBinding } from '../native.js';
 import type { RecordStore } from '../record-store.js';
 import { SingleFlight } from '../single-flight.js';
-import { LayerDescriptors } from './layer-descriptors.js';
+import { type FindKeptMount, LayerDescriptors } from './layer-descriptors.js';
 import { LayerDurability } from './layer-durability.js';
 import { exists, LayerFiles } from './layer-files.js';
 import { chooseLayerForm } from './layer-form.js';
@@ -15,6 +15,7 @@ import { descriptorKey, type LayerIdentity, LayerMaker, layerLock } from './laye
 import { LayerMends } from './layer-mends.js';
 import { type LayerRecord, type MendRecord, readBootId } from './layer-record.js';
 import { LayerRecovery } from './layer-recovery.js';
+import type { LowerLayer } from './snapshotter.js';
 
 /** Exports of the native addon that layers need. */
 export type LayerNative = Pick<
@@ -34,6 +35,8 @@ export interface LayerStoreOptions {
   readonly config: Config;
   readonly native: LayerNative;
   readonly records: RecordStore;
+  /** Asked before a layer image is mounted. Absent: nobody holds any. */
+  readonly findKeptMount?: FindKeptMount;
 }
 
 export interface IngestOptions extends LayerIdentity {
@@ -68,7 +71,7 @@ export class LayerStore {
   readonly #progress = new Map<string, Set<(bytes: number) => void>>();
 
   private constructor(options: LayerStoreOptions, form: LayerForm, files: LayerFiles) {
-    const { config, native, records } = options;
+    const { config, native, records, findKeptMount = async () => undefined } = options;
     const paths = statePaths(config);
     const bootId = readBootId();
     this.form = form;
@@ -77,7 +80,7 @@ export class LayerStore {
     this.#locks = new LayerLocks(paths.locks, native);
     this.#links = new LayerLinks(paths.links);
     this.#durability = new LayerDurability(native);
-    this.#descriptors = new LayerDescriptors(files);
+    this.#descriptors = new LayerDescriptors(files, findKeptMount);
     const layers = records.collection<LayerRecord>('layers');
     const shared = { form, files, links: this.#links, durability: this.#durability, bootId };
     this.#mends = new LayerMends({
@@ -199,26 +202,26 @@ export class LayerStore {
    * Everything below the writable layer of a container, lowest first: the layers of the chain that an opaque root above does not hide, and the mending one.
    * For an empty chain an empty directory. The descriptors stay the store's.
    */
-  async lowerOf(chain: readonly Digest[]): Promise<OverlayLower[]> {
+  async lowerOf(chain: readonly Digest[]): Promise<LowerLayer[]> {
     if (chain.length === 0) return [await this.emptyLayer()];
     const mend = chain.length === 1 ? undefined : await this.mend(chain);
     const lower = await Promise.all(
-      chain
-        .slice(mend?.firstVisible ?? 0)
-        .map(async (diffId) => asLower(await this.descriptor(diffId), this.#require(diffId).link)),
+      chain.slice(mend?.firstVisible ?? 0).map(async (diffId) => {
+        const record = this.#require(diffId);
+        return asLower(await this.descriptor(diffId), { ...record, key: descriptorKey(record) });
+      }),
     );
     if (mend?.written === true) {
-      const fd = await this.#descriptors.get(`${mend.id} ${mend.generation}`, {
-        path: this.#files.mend(mend.id),
-        form: mend.form,
-      });
-      lower.push(asLower(fd, mend.link));
+      const key = `${mend.id} ${mend.generation}`;
+      const { form } = mend;
+      const fd = await this.#descriptors.get(key, { path: this.#files.mend(mend.id), form });
+      lower.push(asLower(fd, { ...mend, key }));
     }
     return lower;
   }
 
   /** An empty directory, the lower layer of an image without layers. */
-  async emptyLayer(): Promise<OverlayLower> {
+  async emptyLayer(): Promise<LowerLayer> {
     const fd = await this.#descriptors.get('empty', {
       path: this.#files.emptyLayer,
       form: 'directory',
@@ -229,7 +232,7 @@ export class LayerStore {
       link = await this.#links.create(this.#files.emptyLayer);
       await settings.put('empty-layer-link', link);
     }
-    return asLower(fd, link);
+    return { fd, link };
   }
 
   /** Reads every byte of a stored layer and compares it with what was written. @throws NotFoundError */
@@ -287,6 +290,13 @@ export class LayerStore {
   }
 }
 
-function asLower(fd: number, link: string | undefined): OverlayLower {
-  return link === undefined ? { fd } : { fd, link };
+function asLower(
+  fd: number,
+  { form, key, link }: { readonly form: LayerForm; readonly key: string; readonly link?: string },
+): LowerLayer {
+  return {
+    fd,
+    ...(link === undefined ? {} : { link }),
+    ...(form === 'image' ? { mountKey: key } : {}),
+  };
 }

@@ -7,13 +7,26 @@ import type { Digest } from '../digest.js';
 import { InvalidArgumentError } from '../errors.js';
 import type { NativeBinding, OverlayLower, TreeUsage } from '../native.js';
 
+/** A layer below a container. */
+export interface LowerLayer extends OverlayLower {
+  /** Names the mount for every engine of this root; absent: the layer is a directory, which needs no sharing. */
+  readonly mountKey?: string;
+}
+
+/** A mount of a layer under its name. */
+export interface SharedMount {
+  readonly key: string;
+  /** Stays the layer store's. */
+  readonly fd: number;
+}
+
 /** Where the layers below a container come from: `LayerStore`. */
 export interface LowerLayers {
   /**
    * Everything below the writable layer of this chain, lowest first, the mending layer included. The descriptors stay the store's.
    * @throws NotFoundError when a layer of the chain is not stored.
    */
-  lowerOf(chain: readonly Digest[]): Promise<readonly OverlayLower[]>;
+  lowerOf(chain: readonly Digest[]): Promise<readonly LowerLayer[]>;
 }
 
 export interface SnapshotterOptions {
@@ -66,6 +79,14 @@ export class Snapshotter {
       linkDirectory: statePaths(this.#options).links,
       supervisorPath: this.#options.supervisorPath,
     });
+  }
+
+  /** The mounts below a container that engines of this root share: page cache belongs to a mount's superblock. */
+  async sharedMounts(chain: readonly Digest[]): Promise<SharedMount[]> {
+    const lower = await this.#options.layers.lowerOf(chain);
+    return lower.flatMap(({ fd, mountKey }) =>
+      mountKey === undefined ? [] : [{ key: mountKey, fd }],
+    );
   }
 
   /** Removes the writable layer; absent is success. The tree is moved aside at once and deleted in the background. */

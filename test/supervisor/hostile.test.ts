@@ -1,9 +1,12 @@
 import {
   closeSync,
+  fstatSync,
   mkdirSync,
   openSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
+  statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
@@ -128,12 +131,44 @@ describe('the supervisor', () => {
   });
 
   test('keeps lower mounts and gives them and its namespaces back', async () => {
+    const { client } = sandbox;
     const fd = openSync('/', 'r');
     try {
-      await sandbox.client.keep(['sha256:a'], { fds: [fd] });
+      await client.keep(['a', 'b', 'c'].map((key) => ({ key, fd })));
     } finally {
       closeSync(fd);
     }
-    expect((await sandbox.client.status()).hasOwner).toBe(true);
+    const given = await client.descriptors({ what: ['net', 'layers', 'uts'], keys: ['c', 'a'] });
+    const links = given.fds.map((each) => readlinkSync(`/proc/self/fd/${each}`));
+    for (const each of given.fds) closeSync(each);
+    expect(given.keys).toEqual(['a', 'c']);
+    const namespaceOf = (name: string) => readlinkSync(`/proc/${sandbox.pid}/ns/${name}`);
+    expect(links).toEqual([namespaceOf('net'), '/', '/', namespaceOf('uts')]);
+    const kept = await client.keptMount('b');
+    expect(fstatSync(kept ?? -1).ino).toBe(statSync('/').ino);
+    closeSync(kept ?? -1);
+    expect(await client.keptMount('d')).toBeUndefined();
+    const all = await client.descriptors({ what: ['layers'] });
+    for (const each of all.fds) closeSync(each);
+    expect(all.keys).toEqual(['a', 'b', 'c']);
+    await expect(client.descriptors({ what: ['pid'] })).rejects.toMatchObject({
+      errnoCode: 'ESRCH',
+    });
+  });
+
+  test('keeps as many mounts as leave descriptors for containers, and gives at most 200 at once', async () => {
+    const { client } = sandbox;
+    const fd = openSync('/', 'r');
+    const mounts = Array.from({ length: 600 }, (_, index) => ({ key: `layer ${index}`, fd }));
+    try {
+      await expect(client.keep(mounts)).rejects.toMatchObject({ errnoCode: 'EMFILE' });
+    } finally {
+      closeSync(fd);
+    }
+    const { fds, keys } = await client.descriptors({ what: ['layers'] });
+    for (const each of fds) closeSync(each);
+    expect(fds.length).toBe(200);
+    expect(keys.length).toBe(200);
+    expect(await sandbox.complete('echo still here')).toMatchObject({ exitCode: 0 });
   });
 });
