@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { NativeError, UnsupportedError } from './errors.js';
 
 /** Version of the boundary: raised with every change of the interface below, checked at load against C++. */
-export const NATIVE_ABI = 2;
+export const NATIVE_ABI = 3;
 
 /**
  * The native boundary. Every name here is an export of `native/addon/exports.cc`, in the same order
@@ -103,6 +103,8 @@ export interface NativeBinding {
   openFilesLimit(pid: number): { readonly soft: number; readonly hard: number };
   /** A pipe for the output of an exec: one end for us, one for the process. The caller closes both. */
   createPipe(): { readonly readFd: number; readonly writeFd: number };
+  /** Two connected stream sockets: one for us, one to attach to a container. The caller closes both. */
+  createSocketPair(): { readonly fd: number; readonly peerFd: number };
 }
 
 export type LayerForm = 'image' | 'directory';

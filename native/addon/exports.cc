@@ -10,7 +10,7 @@
 namespace {
 
 // Same as NATIVE_ABI in src/native.ts.
-constexpr int kAbi = 2;
+constexpr int kAbi = 3;
 
 void SetErrorClass(const Napi::CallbackInfo& info) {
   cais::Data(info.Env()).error_class = Napi::Persistent(info[0].As<Napi::Function>());
@@ -64,6 +64,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("closeOnExecAll", Napi::Function::New(env, CloseOnExecAll));
   exports.Set("openFilesLimit", Napi::Function::New(env, OpenFilesLimit));
   exports.Set("createPipe", Napi::Function::New(env, CreatePipe));
+  exports.Set("createSocketPair", Napi::Function::New(env, CreateSocketPair));
   return exports;
 }
 

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <climits>
@@ -129,6 +130,18 @@ Napi::Value CreatePipe(const Napi::CallbackInfo& info) {
   Napi::Object result = Napi::Object::New(info.Env());
   result.Set("readFd", ends[0]);
   result.Set("writeFd", ends[1]);
+  return result;
+}
+
+Napi::Value CreateSocketPair(const Napi::CallbackInfo& info) {
+  int ends[2];
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) != 0) {
+    Throw(info.Env(), Errno("socketpair"));
+    return info.Env().Undefined();
+  }
+  Napi::Object result = Napi::Object::New(info.Env());
+  result.Set("fd", ends[0]);
+  result.Set("peerFd", ends[1]);
   return result;
 }
 

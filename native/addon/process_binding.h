@@ -11,5 +11,6 @@ Napi::Function DefineChannel(Napi::Env env);
 Napi::Value CloseOnExecAll(const Napi::CallbackInfo& info);
 Napi::Value OpenFilesLimit(const Napi::CallbackInfo& info);
 Napi::Value CreatePipe(const Napi::CallbackInfo& info);
+Napi::Value CreateSocketPair(const Napi::CallbackInfo& info);
 
 }  // namespace cais
