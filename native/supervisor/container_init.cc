@@ -28,6 +28,7 @@ constexpr Step kContainerSteps[] = {
     {"mount", PlaceFiles},
     {"session", OpenTerminal},
     {"mask", MaskPaths},
+    {"directory", MakeDirectories},
     {"cwd", MakeWorkingDirectory},
     {"root", FinishRoot},
     {"pivot", PivotRoot},

@@ -79,6 +79,7 @@ Status PlaceFiles(InitContext& context);             // init_mounts.cc
 Status MakeDevices(InitContext& context);            // init_devices.cc
 Status OpenTerminal(InitContext& context);           // init_terminal.cc
 Status MaskPaths(InitContext& context);              // init_masks.cc
+Status MakeDirectories(InitContext& context);        // init_process.cc
 Status MakeWorkingDirectory(InitContext& context);   // init_process.cc
 Status EnterWorkingDirectory(InitContext& context);  // init_process.cc
 Status BecomeUser(InitContext& context);             // init_process.cc

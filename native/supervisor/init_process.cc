@@ -58,6 +58,18 @@ Status MakeWorkingDirectory(InitContext& context) {
   return Done{};
 }
 
+Status MakeDirectories(InitContext& context) {
+  for (const std::string& path : context.spec.directories) {
+    Result<UniqueFd> made =
+        EnsureInRoot(context.root.get(), path, Entry::kDirectory, Links::kFollow);
+    if (!made.ok()) {
+      made.failure().path = path;
+      return made.failure();
+    }
+  }
+  return Done{};
+}
+
 Status EnterWorkingDirectory(InitContext& context) {
   const std::string& wanted = context.spec.working_directory;
   const std::string path = wanted.empty() ? "/" : wanted;

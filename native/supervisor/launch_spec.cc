@@ -154,6 +154,9 @@ void CheckWhole(RecordReader& reader, const LaunchSpec& spec) {
   if (!spec.working_directory.empty()) {
     RequireAbsolute(reader, "working directory", spec.working_directory);
   }
+  for (const std::string& directory : spec.directories) {
+    RequireAbsolute(reader, "directory", directory);
+  }
   if (spec.kind == LaunchKind::kContainer && spec.root_index < 0) {
     reader.Refuse("a container needs a root descriptor");
   }
@@ -216,6 +219,7 @@ Result<LaunchSpec> ParseLaunchSpec(std::string_view record) {
   for (std::string_view bytes : reader.All(LaunchField::kFile)) {
     spec.files.push_back(ParseFile(reader, bytes));
   }
+  spec.directories = reader.Texts(LaunchField::kDirectory);
   spec.stop_signal = static_cast<int>(number(LaunchField::kStopSignal, "stop signal", 0, SIGRTMAX));
   if (spec.stop_signal == 0) spec.stop_signal = SIGTERM;
   if (spec.kind == LaunchKind::kPause) {

@@ -79,6 +79,7 @@ struct LaunchSpec {
   int root_index = -1;  // among the frame's descriptors
   unsigned personality = 0;
   std::vector<LaunchFile> files;
+  std::vector<std::string> directories;
   int stop_signal = 0;
 };
 

@@ -136,6 +136,7 @@ enum class LaunchField : uint16_t {
   kPersonality = 37,
   kFile = 39,
   kStopSignal = 40,
+  kDirectory = 41,
 };
 
 enum class MountField : uint16_t {

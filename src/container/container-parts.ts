@@ -13,7 +13,7 @@ export interface ContainerImage {
   readonly id: Digest;
   /** Lowest first. */
   readonly layers: readonly { readonly diffId: Digest }[];
-  readonly config: ImageProcess;
+  readonly config: ImageProcess & { readonly volumes?: readonly string[] };
 }
 
 /** Compiles seccomp profiles and remembers them: one compilation for all containers that ask for the same. */

@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path';
 import { FailedPreconditionError, InvalidArgumentError, NotFoundError } from '../errors.js';
 import { Rollback } from '../rollback.js';
 import type { ContainerConfig } from '../runtime/container-config.js';
+import { checkPath } from '../runtime/mounts.js';
 import { buildProcessSpec } from '../runtime/process-spec.js';
 import { parseSignal } from '../runtime/signal.js';
 import { resolveUser } from '../runtime/user.js';
@@ -12,6 +13,9 @@ import { newId, nowNanos, type SandboxRecord } from '../sandbox/sandbox-record.j
 import type { ContainerParts } from './container-parts.js';
 import { namedError } from './named-error.js';
 import { type ContainerRecord, transition } from './state.js';
+
+/** More than any honest image has; each is a path in the start frame. */
+const MAX_IMAGE_VOLUMES = 256;
 
 /** A container that was made, and its root: a detached mount that the caller owns. */
 export interface CreatedContainer {
@@ -66,6 +70,7 @@ async function runSteps(
     bootId: currentBootId(),
     chain: image.layers.map((layer) => layer.diffId),
     stopSignal,
+    imageVolumes: checkedVolumes(image.config.volumes ?? []),
     cgroup: `${sandbox.cgroup}/${id}`,
     ...(logPath === undefined ? {} : { logPath: join(sandbox.config.logDirectory, logPath) }),
     createdAtNanos: nowNanos(),
@@ -103,6 +108,17 @@ async function runSteps(
     throw new FailedPreconditionError(`sandbox "${sandbox.id}" was stopped meanwhile`);
   }
   return { record: created, rootFd };
+}
+
+/** Paths that a volume of the image can be at; the kernel's file systems are no such place. */
+function checkedVolumes(paths: readonly string[]): string[] {
+  if (paths.length > MAX_IMAGE_VOLUMES) {
+    throw new InvalidArgumentError(
+      `the image declares ${paths.length} volumes: at most ${MAX_IMAGE_VOLUMES} are supported`,
+    );
+  }
+  for (const path of paths) checkPath(path, 'volume of the image');
+  return paths.filter((path) => !/^\/+(proc|sys)(\/|$)/.test(path));
 }
 
 /** A missing source is a mistake that should show when the container is created; the mount itself resolves it again. */

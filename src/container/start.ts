@@ -66,6 +66,7 @@ export async function startContainer(
         files,
         ...(seccomp === undefined ? {} : { seccomp }),
         stopSignal: record.stopSignal,
+        directories: record.imageVolumes ?? [],
       }),
       {
         what: `container "${config.name}"`,

@@ -66,6 +66,8 @@ export interface ContainerRecord {
   readonly spec?: RuntimeSpec;
   /** Number. */
   readonly stopSignal: number;
+  /** What the image declares as volumes; absent in records of earlier versions. */
+  readonly imageVolumes?: readonly string[];
   /** Relative cgroup, below the sandbox's. */
   readonly cgroup: string;
   /** Absolute path of the log; absent: output is not kept. */

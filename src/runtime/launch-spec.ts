@@ -15,6 +15,8 @@ export interface LaunchContext {
   /** Compiled filter; absent: none. */
   readonly seccomp?: Uint8Array;
   readonly stopSignal: number;
+  /** Directories that the container finds, made when its root has none there. */
+  readonly directories?: readonly string[];
 }
 
 export interface LaunchFile {
@@ -132,6 +134,7 @@ export function lowerToLaunchSpec(spec: RuntimeSpec, context: LaunchContext): La
     rootFd: 0,
     files: context.files.filter((file) => !mounted.has(file.destination)),
     stopSignal: context.stopSignal,
+    directories: context.directories ?? [],
   };
 }
 

@@ -160,6 +160,8 @@ export interface LaunchSpec {
     readonly content: string | Uint8Array;
     readonly mode: number;
   }[];
+  /** Made when absent. */
+  readonly directories?: readonly string[];
   /** Signal of SHUTDOWN before SIGKILL; absent: SIGTERM. */
   readonly stopSignal?: number;
 }
@@ -236,6 +238,7 @@ export function encodeLaunchSpec(spec: LaunchSpec): Uint8Array {
     );
   }
   number(40, spec.stopSignal);
+  texts(41, spec.directories);
   return writer.finish();
 }
 

@@ -149,6 +149,19 @@ describe('cais run', () => {
     expect(await fixture.cais('rm', 'web')).toMatchObject({ code: 0 });
   });
 
+  test('the volumes that an image declares are there, with what the image has in them', async () => {
+    const Volumes = { '/data/deep': {}, '/etc': {}, '/proc/x': {} };
+    const image = await fixture.publish('volumes', { Volumes });
+    const script = 'touch /data/deep/file && stat -c "%n %a %u" /data/deep; ls -d /etc/passwd';
+    const { code, stdout, stderr } = await fixture.cais(
+      'run',
+      '-f',
+      fixture.script(script, { image }),
+    );
+    expect({ code }, stderr).toEqual({ code: 0 });
+    expect(stdout).toBe('app | /data/deep 755 0\napp | /etc/passwd\n');
+  });
+
   test('the first SIGINT lets the containers end by themselves', async () => {
     const path = fixture.script(
       'trap "echo bye; exit 5" TERM; echo up; while :; do sleep 0.1; done',

@@ -98,6 +98,7 @@ describe('supervisor-protocol.ts and protocol.h', () => {
         personality: 1,
         files: [{ destination: '/etc/hosts', content: 'x', mode: 0o644 }],
         stopSignal: 15,
+        directories: ['/data'],
       }),
     );
     const written = new Set(record.fields.map((field) => field.tag));
