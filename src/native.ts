@@ -123,7 +123,7 @@ export interface LayerJobOptions {
   readonly form: LayerForm;
   /**
    * An existing empty private directory on the file system of the store. The job writes `blob` (compressed bytes, if `saveBlob`) and
-   * `layer` (a file or a tree) in it, and in the directory form perhaps `discarded` (what later entries replaced). The caller publishes by rename or removes the directory.
+   * `layer` (a file or a tree) in it, and in the directory form perhaps `discarded` (directories that later entries replaced). The caller publishes by rename or removes the directory.
    */
   readonly directory: string;
   readonly saveBlob: boolean;

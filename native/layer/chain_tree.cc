@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -20,6 +21,8 @@ std::string Join(const std::string& directory, std::string_view name) {
   return directory.empty() ? std::string(name) : directory + '/' + std::string(name);
 }
 
+// Sorted: where entries of one layer get in each other's way through a link below, their order
+// counts, and both forms of a layer must come to the same end.
 Result<std::vector<std::string>> ListNames(int directory_fd) {
   const int fd = ::openat(directory_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) return Errno("openat");
@@ -39,6 +42,7 @@ Result<std::vector<std::string>> ListNames(int directory_fd) {
   const int error = errno;
   (void)::closedir(stream);
   if (error != 0) return Failure{error, "readdir", {}, {}};
+  std::sort(names.begin(), names.end());
   return names;
 }
 
@@ -229,6 +233,9 @@ std::shared_ptr<Node> ChainTree::Follow(const std::shared_ptr<Node>& from,
     }
     const auto found = at->children.find(name);
     if (found == at->children.end()) {
+      // No layer can have a name of a whiteout, the mending one neither.
+      if (name.starts_with(kWhiteoutPrefix)) return nullptr;
+      if (name.size() > kMaxNameBytes) return nullptr;
       if (at->path_bytes + 1 + name.size() > kMaxPathBytes) return nullptr;
       at = MakeChild(at, name);
     } else if (found->second->is_directory()) {

@@ -29,8 +29,9 @@ std::pair<timespec, timespec> TimesOf(const LayerInode& inode) {
 
 // The directory form: a tree "layer" in the private directory of the job. Names are decided by
 // LayerTree; the kernel sees one component at a time, below descriptors of directories that this
-// object has made. What a later entry displaces is moved to "discarded" beside it. Directories are
-// 0700 until Finish gives them their attributes, so that nothing written later changes their times.
+// object has made. A directory that a later entry displaces is moved to "discarded" beside it.
+// Directories are 0700 until Finish gives them their attributes, so that nothing written later
+// changes their times.
 class DirectoryTree final : public LayerEnd {
  public:
   DirectoryTree(int job_fd, std::shared_ptr<UniqueFd> root, const EndLimits& limits)
@@ -182,20 +183,23 @@ class DirectoryTree final : public LayerEnd {
     return Done{};
   }
 
-  // Moves what stands at a place out of the tree. One rename also for a directory full of files.
+  // Takes what stands at a place out of the tree. A directory, which may be full of files, is moved
+  // aside; of anything else the room is free at once.
   Status Discard(PlaceId id) {
+    const LayerPlace& place = tree_.place(id);
+    Result<std::shared_ptr<UniqueFd>> parent = directories_.Open(place.parent);
+    if (!parent.ok()) return parent.failure();
+    const std::string name(place.Name());
+    if (::unlinkat(parent.value()->get(), name.c_str(), 0) == 0) return Done{};
+    if (errno != EISDIR) return Errno("unlinkat", tree_.PathOf(id));
     if (!discarded_) {
       if (::mkdirat(job_fd_, "discarded", 0700) != 0) return Errno("mkdirat", "discarded");
       discarded_.Reset(
           ::openat(job_fd_, "discarded", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
       if (!discarded_) return Errno("openat", "discarded");
     }
-    const LayerPlace& place = tree_.place(id);
-    Result<std::shared_ptr<UniqueFd>> parent = directories_.Open(place.parent);
-    if (!parent.ok()) return parent.failure();
     const std::string new_name = std::to_string(discarded_count_++);
-    if (::renameat(parent.value()->get(), std::string(place.Name()).c_str(), discarded_.get(),
-                   new_name.c_str()) != 0) {
+    if (::renameat(parent.value()->get(), name.c_str(), discarded_.get(), new_name.c_str()) != 0) {
       return Errno("renameat", tree_.PathOf(id));
     }
     return Done{};

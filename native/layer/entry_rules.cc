@@ -7,7 +7,6 @@
 namespace cais {
 namespace {
 
-constexpr std::string_view kWhiteoutPrefix = ".wh.";
 constexpr std::string_view kOpaqueMarker = ".wh..wh..opq";
 constexpr std::string_view kAufsPrefix = ".wh..wh.";
 

@@ -10,6 +10,8 @@
 
 namespace cais {
 
+// Names that begin so are notes for who unpacks, never files.
+inline constexpr std::string_view kWhiteoutPrefix = ".wh.";
 // Longest component and longest path below the root, as on every Linux file system.
 inline constexpr size_t kMaxNameBytes = 255;
 inline constexpr size_t kMaxPathBytes = 4096;

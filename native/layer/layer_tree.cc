@@ -161,7 +161,7 @@ Status LayerTree::Walk(std::string_view shown, std::span<const std::string_view>
     }
     const PlaceId place = position.missing.empty() ? Find(position.directory, name) : kNoId;
     if (place == kNoId || places_[place].inode == kNoId) {
-      if (name.starts_with(".wh.")) {
+      if (name.starts_with(kWhiteoutPrefix)) {
         return RefuseEntry(shown, "a link on its way leads below the name of a whiteout");
       }
       position.missing.push_back(name);
@@ -388,10 +388,9 @@ void LayerTree::KeepXattrs(const std::string& encoded, LayerInode& inode) {
   inode.xattr_bytes = static_cast<uint32_t>(encoded.size());
 }
 
-// In the form of overlayfs.
-void LayerTree::MarkOpaque(LayerInode& inode) {
+void LayerTree::AddMark(std::string_view name, std::string_view value, LayerInode& inode) {
   std::string encoded(inode.xattrs, inode.xattr_bytes);
-  AppendXattr("trusted.overlay.opaque", "y", encoded);
+  AppendXattr(name, value, encoded);
   KeepXattrs(encoded, inode);
 }
 
@@ -423,11 +422,15 @@ const std::vector<InodeId>& LayerTree::Arrange() {
   for (size_t at = 0; at < order_.size(); ++at) {
     const InodeId directory = order_[at];
     if (inodes_[directory].type != EntryType::kDirectory) continue;
-    if (inodes_[directory].opaque) MarkOpaque(inodes_[directory]);
+    if (inodes_[directory].opaque) AddMark("trusted.overlay.opaque", "y", inodes_[directory]);
     SortChildren(directory, children);
+    bool has_whiteouts = false;
     for (const PlaceId child : children) {
       LayerPlace& place = places_[child];
-      if (place.inode == kNoId) place.inode = MakeWhiteout();
+      if (place.inode == kNoId) {
+        place.inode = MakeWhiteout();
+        has_whiteouts = true;
+      }
       LayerInode& inode = inodes_[place.inode];
       if (inode.type == EntryType::kDirectory) {
         // Not opaque below something that this layer removed would show what it removed.
@@ -439,6 +442,7 @@ const std::vector<InodeId>& LayerTree::Arrange() {
         order_.push_back(place.inode);
       }
     }
+    if (has_whiteouts) AddMark("trusted.overlay.origin", {}, inodes_[directory]);
   }
   return order_;
 }

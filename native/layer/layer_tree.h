@@ -95,6 +95,9 @@ struct LayerChange {
 // false).
 // - A whiteout and a real entry of one name: the real one counts, and hides what is below.
 // - Hard links lead to files of this layer only.
+// - A directory with whiteouts has an empty xattr "trusted.overlay.origin": overlayfs reads a
+//   directory that only one layer has as it is, whiteouts included, unless it has this mark of a
+//   directory that was copied up.
 //
 // Takes at most 300 bytes for an entry, plus names, link targets and xattrs.
 class LayerTree {
@@ -154,7 +157,7 @@ class LayerTree {
   InodeId MakeWhiteout();
   void Describe(const TarEntry& entry, LayerInode& inode);
   void KeepXattrs(const std::string& encoded, LayerInode& inode);
-  void MarkOpaque(LayerInode& inode);
+  void AddMark(std::string_view name, std::string_view value, LayerInode& inode);
   void SortChildren(InodeId directory, std::vector<PlaceId>& children);
   Status CheckLimits(const TarEntry& entry) const;
   Status CheckSparse(const TarEntry& entry);

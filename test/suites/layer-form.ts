@@ -174,7 +174,21 @@ export function testLayerForm(form: LayerForm): void {
       ]);
       expect(tree.get('gone')).toMatchObject({ type: 'character', device: '0:0', mode: '0' });
       expect(tree.get('etc/passwd')).toMatchObject({ type: 'character', device: '0:0' });
-      expect(tree.get('etc')?.xattrs).toEqual({ 'trusted.overlay.opaque': hex('y') });
+      // Overlayfs looks for whiteouts only in directories of several layers, and in those with the second mark.
+      expect(tree.get('etc')?.xattrs).toEqual({
+        'trusted.overlay.opaque': hex('y'),
+        'trusted.overlay.origin': '',
+      });
+    });
+
+    test('does not let a container list whiteouts in a directory that only one layer has', async () => {
+      const base = await root.ingest(await makeLayerTar([{ name: 'base' }]));
+      const top = await root.ingest(
+        await makeLayerTar([{ name: 'd/.wh.gone' }, { name: 'd/kept' }, { name: 'o/.wh.gone' }]),
+      );
+      const tree = await root.readChain([base, top]);
+      expect([...tree.keys()].sort()).toEqual(['.', 'base', 'd', 'd/kept', 'o']);
+      expect([...(await root.readChain([top])).keys()].sort()).toEqual(['.', 'd', 'd/kept', 'o']);
     });
 
     test('prefers a real entry to a whiteout of its name, before or after it, and hides what is below', async () => {
