@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstring>
 
 #include "kernel/detached_mount.h"
@@ -21,6 +22,8 @@ namespace cais {
 namespace {
 
 constexpr int kResultFd = 4;
+// With the terminator. The smallest page of any machine.
+constexpr size_t kMaxOptionBytes = 4096;
 constexpr const char* kTarget = "overlay";
 
 Status SendDescriptor(int fd) {
@@ -49,6 +52,10 @@ Status MountAndSend() {
   const std::string options = record.Text(OverlayField::kOptions);
   Status step = record.Finish();
   if (!step.ok()) return step;
+  // mount(2) copies one page and says nothing of what does not fit.
+  if (options.size() >= kMaxOptionBytes) {
+    return Failure{E2BIG, "mount overlay", options.substr(0, 512), {}};
+  }
   if (unshare(CLONE_NEWNS) != 0) return Errno("unshare", "mnt");
   // Lower layers are named relative to the working directory: a page holds more of them. In a
   // chroot the caller's root stays ours, so the mounts are cut off by the new place alone (see

@@ -8,6 +8,7 @@ const STREAM_NAMES = ['', 'stdout', 'stderr', 'end'] as const;
 /** `u8 stream | u8×3 zero | u32 length`. */
 const CHUNK_HEADER_BYTES = 8;
 const MEBIBYTE = 2 ** 20;
+const PATIENCE = { timeout: 20_000 };
 const STREAMS = { stdin: true, stdout: true, stderr: true };
 
 let sandbox: TestSandbox;
@@ -79,7 +80,7 @@ describe('an attached client', () => {
     });
     const client = (await AttachedClient.attach({ id })).read();
     client.socket.write('one\n');
-    await expect.poll(() => client.output.stdout).toBe('out one\n');
+    await expect.poll(() => client.output.stdout, PATIENCE).toBe('out one\n');
     client.socket.write('two\n');
     await client.closed;
     expect(client.output).toEqual({ stdout: 'out one\n', stderr: 'err two\n' });
@@ -103,11 +104,11 @@ describe('an attached client', () => {
     const id = await sandbox.run('cat', { spec: { stdin: 'pipe' } });
     const first = (await AttachedClient.attach({ id })).read();
     first.socket.write('first\n');
-    await expect.poll(() => first.output.stdout).toBe('first\n');
+    await expect.poll(() => first.output.stdout, PATIENCE).toBe('first\n');
     first.socket.destroy();
     const second = (await AttachedClient.attach({ id })).read();
     second.socket.write('second\n');
-    await expect.poll(() => second.output.stdout).toBe('second\n');
+    await expect.poll(() => second.output.stdout, PATIENCE).toBe('second\n');
     expect(sandbox.output(id).stdout).toBe('first\nsecond\n');
     await sandbox.client.stop({ id, signal: 9 });
     await second.closed;
@@ -139,7 +140,7 @@ describe('an attached client', () => {
     const slow = await AttachedClient.attach({ id });
     slow.socket.write('go\n');
     const logged = () => sandbox.output(id).stdout.length;
-    await expect.poll(logged, { timeout: 20_000 }).toBe(6 * MEBIBYTE + 1);
+    await expect.poll(logged, PATIENCE).toBe(6 * MEBIBYTE + 1);
     const other = (await AttachedClient.attach({ id })).read();
     other.socket.write('more\n');
     await other.closed;
@@ -173,11 +174,11 @@ describe('a terminal', () => {
     );
     const client = (await AttachedClient.attach({ id })).read();
     client.socket.write('a\n');
-    await expect.poll(() => client.output.stdout).toContain('24 80\r\n');
+    await expect.poll(() => client.output.stdout, PATIENCE).toContain('24 80\r\n');
     expect(client.output.stdout).toContain('a\r\n');
     await sandbox.client.resize({ id, rows: 50, columns: 132 });
     client.socket.write('b\n');
-    await expect.poll(() => client.output.stdout).toContain('50 132\r\n');
+    await expect.poll(() => client.output.stdout, PATIENCE).toContain('50 132\r\n');
     // End of file, as a person types it.
     client.socket.write('\x04');
     await client.closed;

@@ -125,7 +125,7 @@ describe('the supervisor', () => {
       await sandbox.client.forget(id);
     }
     // The last failed start is reaped a moment after its answer.
-    await expect.poll(count).toBe(before);
+    await expect.poll(count, { timeout: 10_000 }).toBe(before);
     const children = readFileSync(`/proc/${sandbox.pid}/task/${sandbox.pid}/children`, 'utf8');
     expect(children).toBe('');
   });

@@ -156,6 +156,79 @@ describe('a shared pid namespace', () => {
   });
 });
 
+describe("another container's pid namespace", () => {
+  test('shows its processes, and both end with it', async () => {
+    const target = await sandbox.run('exec sleep 1000');
+    const guest = await sandbox.run(
+      'cat /proc/1/cmdline | tr "\\000" " "; echo; echo $$; echo ready; exec sleep 1000',
+      { spec: { pidNamespace: 'target', pidTarget: target } },
+    );
+    await until(() => sandbox.log(guest).includes('ready'));
+    const [first, pid] = sandbox.output(guest).stdout.split('\n');
+    expect(first).toBe('sleep 1000 ');
+    expect(Number(pid)).toBeGreaterThan(1);
+    await sandbox.client.stop({ id: target, signal: 9 });
+    expect(await sandbox.exit(target)).toMatchObject({ exitCode: 137 });
+    // The kernel kills what is left of a pid namespace when its first process ends.
+    expect(await sandbox.exit(guest)).toMatchObject({ exitCode: 137, signal: 9 });
+  });
+
+  test('is that of a guest alone in the end: its own exit leaves the other container running', async () => {
+    const target = await sandbox.run('sleep 1000');
+    const done = await sandbox.complete('exit 4', {
+      spec: { pidNamespace: 'target', pidTarget: target },
+    });
+    expect(done).toMatchObject({ exitCode: 4 });
+    const { containers } = await sandbox.client.status();
+    expect(containers.find(({ id }) => id === target)?.state).toBe('running');
+  });
+
+  test('cannot be that of a container which does not run', async () => {
+    const { id } = await sandbox.complete('true');
+    for (const pidTarget of [id, 'absent']) {
+      await expect(
+        sandbox.run('true', { spec: { pidNamespace: 'target', pidTarget } }),
+      ).rejects.toMatchObject({ errnoCode: 'ESRCH', message: expect.stringContaining(pidTarget) });
+    }
+  });
+});
+
+describe("the host's pid namespace", () => {
+  test('shows the processes of the host; STOP with 9 ends those of the container alone', async () => {
+    const id = await sandbox.run('sleep 1000 & echo $$ $!; exec sleep 1000', {
+      spec: { pidNamespace: 'host' },
+    });
+    await until(() => sandbox.output(id).stdout.includes('\n'));
+    const pids = sandbox.output(id).stdout.trim().split(' ').map(Number);
+    const { containers } = await sandbox.client.status();
+    expect(containers.find((container) => container.id === id)?.pid).toBe(pids[0]);
+    expect(pids.every(alive)).toBe(true);
+    const seen = await sandbox.complete(`test -d /proc/${process.pid} && echo seen`, {
+      spec: { pidNamespace: 'host' },
+    });
+    expect(seen.output.stdout).toBe('seen\n');
+    await sandbox.client.stop({ id, signal: 9 });
+    expect(await sandbox.exit(id)).toMatchObject({ exitCode: 137, signal: 9 });
+    await until(() => !pids.some(alive));
+  });
+
+  test('holds nothing of a container whose first process has ended', async () => {
+    const done = await sandbox.complete('sleep 1000 >/dev/null 2>&1 & echo $!', {
+      spec: { pidNamespace: 'host' },
+    });
+    const left = Number(done.output.stdout);
+    expect(left).toBeGreaterThan(1);
+    await until(() => !alive(left));
+  });
+
+  test('is left empty when the supervisor is killed', async () => {
+    const id = await sandbox.run('exec sleep 1000', { spec: { pidNamespace: 'host' } });
+    const pid = (await sandbox.client.status()).containers.find((one) => one.id === id)?.pid ?? 0;
+    process.kill(sandbox.pid, 'SIGKILL');
+    await until(() => !alive(pid));
+  });
+});
+
 describe('the supervisor', () => {
   test('has one owner; a second is refused, and may take over when the first has gone', async () => {
     const options = {
