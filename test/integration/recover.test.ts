@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { isAlive } from '../../src/sandbox/process-identity.js';
 import { ContainerRig, type RigEngine } from '../fixtures/container-rig.js';
@@ -93,6 +93,20 @@ describe.skipIf(!isRoot)('recovery of real sandboxes', () => {
       state: 'notready',
       reason: 'SupervisorDied',
     });
+  });
+
+  it("a dead supervisor's processes in the host's pid namespace are found by their cgroup", async () => {
+    const { id: sandboxId } = await first.sandboxes.run(rig.sandboxConfig({ hostPid: true }));
+    const command = ['/bin/sh', '-c', 'sleep 1000 & echo $!; sleep 1000'];
+    const { id } = await first.containers.create(sandboxId, rig.containerConfig({ command }));
+    const { logPath = '' } = await first.containers.start(id);
+    const orphan = () => Number(/ F (\d+)\n/.exec(readFileSync(logPath, 'utf8'))?.[1]);
+    await expect.poll(orphan, { timeout: 10_000 }).toBeGreaterThan(1);
+    const waiting = first.containers.wait(id);
+    process.kill(supervisorOf(sandboxId).pid, 'SIGKILL');
+    await expect(waiting).resolves.toMatchObject({ reason: 'SupervisorDied' });
+    // The machine's first process reaps it a moment later.
+    await expect.poll(() => existsSync(`/proc/${orphan()}`), { timeout: 10_000 }).toBe(false);
   });
 
   it('another boot id: NOTREADY and EXITED, whatever runs under those pids now', async () => {

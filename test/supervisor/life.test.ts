@@ -173,7 +173,7 @@ describe("another container's pid namespace", () => {
     expect(await sandbox.exit(guest)).toMatchObject({ exitCode: 137, signal: 9 });
   });
 
-  test('is that of a guest alone in the end: its own exit leaves the other container running', async () => {
+  test('goes on when the guest ends', async () => {
     const target = await sandbox.run('sleep 1000');
     const done = await sandbox.complete('exit 4', {
       spec: { pidNamespace: 'target', pidTarget: target },
@@ -221,7 +221,7 @@ describe("the host's pid namespace", () => {
     await until(() => !alive(left));
   });
 
-  test('is left empty when the supervisor is killed', async () => {
+  test('keeps no first process of a container when the supervisor is killed', async () => {
     const id = await sandbox.run('exec sleep 1000', { spec: { pidNamespace: 'host' } });
     const pid = (await sandbox.client.status()).containers.find((one) => one.id === id)?.pid ?? 0;
     process.kill(sandbox.pid, 'SIGKILL');
