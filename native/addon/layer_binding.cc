@@ -10,6 +10,7 @@
 #include "addon/layer_job.h"
 #include "addon/napi_args.h"
 #include "kernel/unique_fd.h"
+#include "layer/disk_reserve.h"
 #include "layer/image_head.h"
 #include "layer/mend.h"
 
@@ -68,7 +69,9 @@ Napi::Value BuildMendLayer(const Napi::CallbackInfo& info) {
       [directory = std::move(directory), chain, open_end]() -> Result<MendOutcome> {
         const UniqueFd fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
         if (!fd) return Errno("open", directory);
-        return BuildMend(*chain, fd.get(), open_end);
+        Result<MendOutcome> built = BuildMend(*chain, fd.get(), open_end);
+        if (!built.ok()) return NameFullDisk(std::move(built.failure()), directory);
+        return built;
       },
       [](Napi::Env env, MendOutcome& outcome) -> Napi::Value {
         Napi::Object result = Napi::Object::New(env);

@@ -9,6 +9,16 @@
 
 namespace cais {
 
+// A full disk is a matter of the file system, not of the file that met it: the failure then names
+// `directory`, which the reader can find. Other failures stay as they are.
+inline Failure NameFullDisk(Failure failure, const std::string& directory) {
+  if (failure.error != ENOSPC && failure.error != EDQUOT) return failure;
+  // DiskReserve says what it could not do, and names nothing.
+  if (!failure.path.empty()) failure.step = "store the layer in";
+  failure.path = directory;
+  return failure;
+}
+
 // Stops a layer before it fills the disk: a bomb must not take the space that stop and remove need.
 class DiskReserve {
  public:
@@ -26,8 +36,8 @@ class DiskReserve {
     const uint64_t available = uint64_t{stats.f_bavail} * stats.f_frsize;
     if (available < reserve_bytes_ + size) {
       return Failure{ENOSPC,
-                     "reserve",
-                     std::to_string(reserve_bytes_) + " bytes stay free for stop and remove",
+                     "keep " + std::to_string(reserve_bytes_) + " bytes free beside the layer in",
+                     {},
                      {}};
     }
     granted_bytes_ = kGrantBytes;

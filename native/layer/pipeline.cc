@@ -9,6 +9,7 @@
 #include <cstring>
 #include <utility>
 
+#include "layer/disk_reserve.h"
 #include "layer/sha256.h"
 #include "layer/tar_header.h"
 #include "layer/tar_reader.h"
@@ -85,7 +86,7 @@ void LayerPipeline::Fail(Failure failure) {
   {
     std::lock_guard lock(mutex_);
     if (failure_ || running_ == 0) return;
-    failure_ = std::move(failure);
+    failure_ = NameFullDisk(std::move(failure), options_.directory);
   }
   for (PieceQueue* queue : {&intake_queue_, &decode_queue_, &hash_queue_, &tar_queue_}) {
     queue->Stop();
