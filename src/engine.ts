@@ -141,10 +141,11 @@ export class Engine implements AsyncDisposable {
     await this.#removeCgroupParents();
     // Only what cais makes: a root that a person chose may hold other things.
     const { root, run, ...own } = paths;
-    for (const path of Object.values(own)) await rm(path, { recursive: true, force: true });
-    for (const directory of [...OWN_PARENTS.map((name) => `${root}/${name}`), root, run]) {
-      await rmdir(directory).catch(() => undefined);
+    const parents = OWN_PARENTS.map((name) => join(root, name));
+    for (const path of [...Object.values(own), ...parents]) {
+      await rm(path, { recursive: true, force: true });
     }
+    for (const directory of [root, run]) await rmdir(directory).catch(() => undefined);
   }
 
   /** The cgroups that hold those of sandboxes go too, unless another root has sandboxes there. */
@@ -181,7 +182,7 @@ export class Engine implements AsyncDisposable {
   }
 }
 
-/** Directories that hold only directories of ours. */
+/** Directories of a root that hold nothing but ours. */
 const OWN_PARENTS = ['blobs', 'layers'];
 
 async function openParts(config: Config, rollback: Rollback): Promise<EngineParts> {

@@ -50,6 +50,8 @@ class ProgressBars implements ProgressDisplay {
       stream,
       hideCursor: true,
       clearOnComplete: false,
+      // A note is written where the bars were: they must be drawn again below it, changed or not.
+      forceRedraw: true,
       // Ours, for the first signal.
       gracefulExit: false,
       fps: 10,

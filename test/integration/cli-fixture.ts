@@ -1,7 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { expect } from 'vitest';
 import { busyboxTar } from '../../scripts/busybox-tar.mjs';
 import type { LoopbackRegistry } from '../../scripts/loopback-registry.mjs';
 import { pushOciLayout } from '../../scripts/oci-layout.mjs';
@@ -106,6 +107,7 @@ export class CliFixture {
     try {
       await this.cais('reset', '--force');
       await this.expectNoLeaks();
+      expect([this.root, this.run].filter((path) => existsSync(path))).toEqual([]);
     } finally {
       await this.#registry.stop();
       rmSync(this.directory, { recursive: true, force: true });

@@ -1,6 +1,6 @@
-import { execFile } from 'node:child_process';
+import { execFile, execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { CAIS, CliFixture, finished, written } from './cli-fixture.js';
@@ -160,6 +160,22 @@ describe('cais run', () => {
     );
     expect({ code }, stderr).toEqual({ code: 0 });
     expect(stdout).toBe('app | /data/deep 755 0\napp | /etc/passwd\n');
+  });
+
+  test('what an earlier run left and cannot be removed is a warning, once', async () => {
+    const left = join(fixture.run, '0123456789abcdef');
+    mkdirSync(left, { recursive: true });
+    execFileSync('mount', ['-t', 'tmpfs', 'cais-test', left]);
+    try {
+      const { code, stderr } = await fixture.cais('ps');
+      expect({ code, stderr }).toMatchObject({
+        code: 0,
+        stderr: expect.stringMatching(/^cais: warning: Cannot recover leftovers now: .*EBUSY.*\n$/),
+      });
+    } finally {
+      execFileSync('umount', [left]);
+    }
+    expect(await fixture.cais('ps')).toMatchObject({ code: 0, stderr: '' });
   });
 
   test('the first SIGINT lets the containers end by themselves', async () => {

@@ -98,12 +98,15 @@ describe('PodService', () => {
   });
 
   test('an ended pod yields the exit code of the container that failed first', async () => {
-    const { result } = await runToEnd(manifest(['a', 'b', 'c']), {
-      a: { exitCodes: [0] },
-      b: { exitCodes: [3] },
-      c: { exitCodes: [5] },
+    const { pods } = open({ a: { exitCodes: [0] }, b: { exitCodes: [3] }, c: { stopCode: 5 } });
+    const events = new EventEmitter();
+    const ended = once(events, 'b Exited');
+    await using handle = await pods.run(manifest(['a', 'b', 'c']), {
+      onEvent: ({ container, reason }) => events.emit(`${container} ${reason}`),
     });
-    expect(result).toMatchObject({ phase: 'Failed', exitCode: 3 });
+    await Promise.all([handle.started(), ended]);
+    await handle.stop();
+    expect(await handle.wait()).toMatchObject({ phase: 'Failed', exitCode: 3 });
   });
 
   test("a container's last words are in its status, and gone with the pod", async () => {
