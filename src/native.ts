@@ -179,6 +179,8 @@ export interface MendOptions {
     readonly fd: number;
     readonly impliedDirectories: readonly Buffer[];
   }[];
+  /** How many names may be looked up in layers to find out what needs mending; more is `LIMIT_EXCEEDED`. */
+  readonly maxSteps: number;
 }
 
 export interface MendResult {

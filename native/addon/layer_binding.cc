@@ -54,6 +54,7 @@ Napi::Value BuildMendLayer(const Napi::CallbackInfo& info) {
   const Arg options = args.At(0, "options");
   const std::string form = options.Field("form").Text();
   std::string directory = options.Field("directory").Text();
+  const auto max_steps = static_cast<uint64_t>(options.Field("maxSteps").Integer(0));
   auto chain = std::make_shared<LayerChain>();
   for (const Arg& layer : options.Field("layers").List()) {
     ChainLayer& added = chain->emplace_back();
@@ -66,10 +67,10 @@ Napi::Value BuildMendLayer(const Napi::CallbackInfo& info) {
   const auto open_end = form == "image" ? &OpenErofsImage : &OpenDirectoryTree;
   return RunAsync<MendOutcome>(
       info.Env(),
-      [directory = std::move(directory), chain, open_end]() -> Result<MendOutcome> {
+      [directory = std::move(directory), chain, open_end, max_steps]() -> Result<MendOutcome> {
         const UniqueFd fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
         if (!fd) return Errno("open", directory);
-        Result<MendOutcome> built = BuildMend(*chain, fd.get(), open_end);
+        Result<MendOutcome> built = BuildMend(*chain, {fd.get(), open_end, max_steps});
         if (!built.ok()) return NameFullDisk(std::move(built.failure()), directory);
         return built;
       },

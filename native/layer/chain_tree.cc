@@ -16,6 +16,8 @@ namespace {
 using Node = ChainTree::Node;
 
 constexpr int kMaxLinksFollowed = 40;
+// An entry of the tree is kept in memory, which a step of a look-up is not.
+constexpr uint64_t kStepsOfEntry = 10;
 
 std::string Join(const std::string& directory, std::string_view name) {
   return directory.empty() ? std::string(name) : directory + '/' + std::string(name);
@@ -86,8 +88,8 @@ bool Compare(const std::string& path, const Node* overlay, const Node* unpacked,
 
 }  // namespace
 
-Result<ChainTree> ChainTree::Read(const LayerChain& chain, View view) {
-  ChainTree tree(chain, view);
+Result<ChainTree> ChainTree::Read(const LayerChain& chain, View view, MendBudget& budget) {
+  ChainTree tree(chain, view, budget);
   for (size_t layer = 0; layer < chain.size(); ++layer) {
     const Status applied = tree.ApplyLayer(layer);
     if (!applied.ok()) return applied.failure();
@@ -125,6 +127,8 @@ Status ChainTree::ApplyDirectory(size_t layer, int fd, const std::string& source
 Status ChainTree::ApplyChild(size_t layer, int directory_fd, const std::string& source,
                              const std::string& name, const std::shared_ptr<Node>& target) {
   const std::string path = Join(source, name);
+  const Status taken = budget_->Take(kStepsOfEntry + std::exchange(names_followed_, 0));
+  if (!taken.ok()) return taken;
   const UniqueFd fd(::openat(directory_fd, name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
   if (!fd) return Errno("openat", path);
   struct stat status;
@@ -225,6 +229,7 @@ std::shared_ptr<Node> ChainTree::Follow(const std::shared_ptr<Node>& from,
   while (!ahead.empty()) {
     const std::string name = std::move(ahead.back());
     ahead.pop_back();
+    ++names_followed_;
     if (name.empty() || name == ".") continue;
     if (name == "..") {
       const std::shared_ptr<Node> parent = at->parent.lock();

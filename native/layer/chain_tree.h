@@ -9,6 +9,7 @@
 
 #include "kernel/result.h"
 #include "layer/layer_chain.h"
+#include "layer/mend_budget.h"
 #include "layer/mend_writer.h"
 
 namespace cais {
@@ -43,13 +44,14 @@ class ChainTree {
     }
   };
 
-  static Result<ChainTree> Read(const LayerChain& chain, View view);
+  // Both are borrowed, `budget` only during the call.
+  static Result<ChainTree> Read(const LayerChain& chain, View view, MendBudget& budget);
 
   const Node& root() const { return *root_; }
 
  private:
-  ChainTree(const LayerChain& chain, View view)
-      : chain_(&chain), view_(view), root_(std::make_shared<Node>()) {}
+  ChainTree(const LayerChain& chain, View view, MendBudget& budget)
+      : chain_(&chain), view_(view), budget_(&budget), root_(std::make_shared<Node>()) {}
 
   Status ApplyLayer(size_t layer);
   Status ApplyDirectory(size_t layer, int fd, const std::string& source,
@@ -64,6 +66,8 @@ class ChainTree {
 
   const LayerChain* chain_;
   View view_;
+  MendBudget* budget_;
+  uint64_t names_followed_ = 0;  // not yet taken from the budget
   std::shared_ptr<Node> root_;
 };
 

@@ -75,6 +75,7 @@ Result<LayerLookup> LookUp(const ChainLayer& layer, std::string_view path) {
   if (!result.fd) return Errno("openat", "/");
   if (::fstat(result.fd.get(), &result.status) != 0) return Errno("fstat", "/");
   for (size_t start = 0;;) {
+    ++result.steps;
     if (!S_ISDIR(result.status.st_mode)) {
       result.hides_below = true;
       if (start < path.size()) result.fd.Reset();

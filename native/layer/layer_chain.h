@@ -32,6 +32,8 @@ struct LayerLookup {
   // The layers below are not seen at this path, whatever stands here: a whiteout, an opaque
   // directory, or something that is no directory on the way or at the path.
   bool hides_below = false;
+  // Names looked up, the root included.
+  uint32_t steps = 0;
 
   bool found() const { return static_cast<bool>(fd); }
   bool is_directory() const { return found() && S_ISDIR(status.st_mode); }

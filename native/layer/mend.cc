@@ -5,6 +5,7 @@
 #include <set>
 
 #include "layer/chain_tree.h"
+#include "layer/mend_budget.h"
 #include "layer/mend_writer.h"
 
 namespace cais {
@@ -19,12 +20,15 @@ struct Appearance {
   bool is_link_below = false;
 };
 
-Result<Appearance> FindAppearance(const LayerChain& chain, const std::string& path) {
+Result<Appearance> FindAppearance(const LayerChain& chain, const std::string& path,
+                                  MendBudget& budget) {
   Appearance result;
   for (size_t i = chain.size(); i-- > 0;) {
     Result<LayerLookup> found = LookUp(chain[i], path);
     if (!found.ok()) return found.failure();
     const LayerLookup& here = found.value();
+    const Status taken = budget.Take(here.steps);
+    if (!taken.ok()) return taken.failure();
     if (here.is_directory() && !chain[i].implied.contains(path)) {
       result.layer = i;
       return result;
@@ -47,12 +51,12 @@ MendEntry EntryOf(const Appearance& appearance, const std::string& path) {
 
 // Attributes of implied directories that a lower layer lists, with the directories above them.
 // None: a link lies below an implied directory, which attributes alone cannot mend.
-Result<std::optional<MendEntries>> MendAttributes(const LayerChain& chain) {
+Result<std::optional<MendEntries>> MendAttributes(const LayerChain& chain, MendBudget& budget) {
   std::set<std::string> paths;
   for (const ChainLayer& layer : chain) paths.insert(layer.implied.begin(), layer.implied.end());
   MendEntries entries;
   for (const std::string& path : paths) {
-    Result<Appearance> found = FindAppearance(chain, path);
+    Result<Appearance> found = FindAppearance(chain, path, budget);
     if (!found.ok()) return found.failure();
     if (found.value().is_link_below) return std::optional<MendEntries>();
     if (found.value().is_implied && found.value().layer) {
@@ -71,20 +75,20 @@ Result<std::optional<MendEntries>> MendAttributes(const LayerChain& chain) {
   }
   for (const std::string& path : above) {
     if (entries.contains(path)) continue;
-    Result<Appearance> found = FindAppearance(chain, path);
+    Result<Appearance> found = FindAppearance(chain, path, budget);
     if (!found.ok()) return found.failure();
     entries[path] = EntryOf(found.value(), path);
   }
   return std::optional<MendEntries>(std::move(entries));
 }
 
-Result<MendEntries> FindEntries(const LayerChain& chain) {
-  Result<std::optional<MendEntries>> attributes = MendAttributes(chain);
+Result<MendEntries> FindEntries(const LayerChain& chain, MendBudget& budget) {
+  Result<std::optional<MendEntries>> attributes = MendAttributes(chain, budget);
   if (!attributes.ok()) return attributes.failure();
   if (attributes.value()) return std::move(*attributes.value());
-  Result<ChainTree> overlay = ChainTree::Read(chain, ChainTree::View::kOverlay);
+  Result<ChainTree> overlay = ChainTree::Read(chain, ChainTree::View::kOverlay, budget);
   if (!overlay.ok()) return overlay.failure();
-  Result<ChainTree> unpacked = ChainTree::Read(chain, ChainTree::View::kUnpacked);
+  Result<ChainTree> unpacked = ChainTree::Read(chain, ChainTree::View::kUnpacked, budget);
   if (!unpacked.ok()) return unpacked.failure();
   return CompareViews(overlay.value(), unpacked.value());
 }
@@ -100,20 +104,19 @@ Result<size_t> FindFirstVisible(const LayerChain& chain) {
 
 }  // namespace
 
-Result<MendOutcome> BuildMend(const LayerChain& chain, int directory_fd,
-                              Result<std::unique_ptr<LayerEnd>> (*open_end)(int,
-                                                                            const EndLimits&)) {
+Result<MendOutcome> BuildMend(const LayerChain& chain, const MendTarget& target) {
+  MendBudget budget(target.max_steps);
   MendOutcome outcome;
   Result<size_t> first_visible = FindFirstVisible(chain);
   if (!first_visible.ok()) return first_visible.failure();
   outcome.first_visible = first_visible.value();
-  Result<MendEntries> entries = FindEntries(chain);
+  Result<MendEntries> entries = FindEntries(chain, budget);
   if (!entries.ok()) return entries.failure();
   if (entries.value().empty()) return outcome;
 
   // What the layers could hold, the mending layer can.
   const EndLimits limits{UINT32_MAX - 1, UINT64_MAX, 0};
-  Result<std::unique_ptr<LayerEnd>> end = open_end(directory_fd, limits);
+  Result<std::unique_ptr<LayerEnd>> end = target.open_end(target.directory_fd, limits);
   if (!end.ok()) return end.failure();
   MendWriter writer(chain, *end.value());
   const Status written = writer.Write(entries.value());

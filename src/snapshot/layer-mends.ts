@@ -10,6 +10,9 @@ import type { LayerLinks } from './layer-links.js';
 import type { LayerLocks } from './layer-lock.js';
 import { LAYER_FORMAT_VERSION, type MendRecord } from './layer-record.js';
 
+/** Bounds the mending of a hostile chain to about half a minute and a gigabyte; images that people made need thousands. */
+const MAX_STEPS = 20_000_000;
+
 export interface LayerMendsOptions {
   readonly form: LayerForm;
   readonly native: Pick<NativeBinding, 'buildMendLayer'>;
@@ -104,6 +107,7 @@ export class LayerMends {
       const result = await native.buildMendLayer({
         form,
         directory,
+        maxSteps: MAX_STEPS,
         layers: layers.map(({ fd, impliedDirectories }) => ({
           fd,
           impliedDirectories: impliedDirectories.map((name) => Buffer.from(name, 'base64')),
