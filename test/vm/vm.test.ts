@@ -15,13 +15,16 @@ import { type MachineOutput, runMachine } from './machine.js';
 import { runtimeSuite } from './runtime-suite.js';
 
 const SUITE = runtimeSuite();
-const TIMEOUT_MS = 900_000;
+const TIMEOUT_MS = 1_100_000;
+
+/** What is refused before anything starts is the same on every kernel, and each start of cais takes seconds here. */
+const TESTS = '^(?!.*refuses, with a clear message)';
 
 // Emulated, everything takes ten to twenty times as long.
 const GUEST_RUN = `
 echo "kernel $(uname -r)"
 echo "cgroup $(stat -f -c %T /sys/fs/cgroup)"
-CI=true CAIS_TIME_FACTOR=10 node node_modules/vitest/vitest.mjs run --project main \\
+CI=true CAIS_TIME_FACTOR=10 node node_modules/vitest/vitest.mjs run --project main --testNamePattern='${TESTS}' \\
   --reporter=default --reporter=json --outputFile.json=/run/report.json ${SUITE.join(' ')} >/dev/console 2>&1
 echo '${REPORT_BEGIN}'
 cat /run/report.json
