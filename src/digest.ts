@@ -11,19 +11,6 @@ export function isDigest(text: unknown): text is Digest {
   return typeof text === 'string' && DIGEST.test(text);
 }
 
-/**
- * Checks the form of a digest.
- * @throws InvalidArgumentError for other algorithms, wrong length, upper case, anything that is not hexadecimal.
- * @see OCI image-spec, descriptor.md, "Digests"
- */
-export function parseDigest(text: unknown): Digest {
-  if (isDigest(text)) return text;
-  const shown = JSON.stringify(typeof text === 'string' ? text.slice(0, 100) : text);
-  throw new InvalidArgumentError(
-    `Invalid digest ${shown}: expected "sha256:" and 64 lower-case hexadecimal digits`,
-  );
-}
-
 /** The 64 hexadecimal digits: the file name of a blob or layer. */
 export function digestHex(digest: Digest): string {
   return digest.slice('sha256:'.length);

@@ -9,7 +9,6 @@ export const INDEX_TYPES: ReadonlySet<string> = new Set([
   'application/vnd.docker.distribution.manifest.list.v2+json',
 ]);
 
-export const OCI_MANIFEST_TYPE = 'application/vnd.oci.image.manifest.v1+json';
 export const OCI_INDEX_TYPE = 'application/vnd.oci.image.index.v1+json';
 export const DOCKER_MANIFEST_TYPE = 'application/vnd.docker.distribution.manifest.v2+json';
 export const DOCKER_CONFIG_TYPE = 'application/vnd.docker.container.image.v1+json';

@@ -119,20 +119,6 @@ export function decodeFailed(payload: Uint8Array): Failed {
   return failed;
 }
 
-/** What a starting supervisor writes to descriptor 3: the process or the failure. */
-export type StartResult =
-  | { readonly ok: true; readonly pid: number; readonly startTicks: number }
-  | ({ readonly ok: false } & Failed);
-
-export function decodeStartResult(payload: Uint8Array): StartResult {
-  const record = new RecordReader(payload);
-  const pid = record.number(5);
-  if (pid === undefined) return { ok: false, ...decodeFailed(payload) };
-  const startTicks = record.number(6) ?? 0;
-  record.done();
-  return { ok: true, pid, startTicks };
-}
-
 export interface Exited {
   readonly id: string;
   readonly exitCode: number;
@@ -154,14 +140,6 @@ export function decodeExited(payload: Uint8Array): Exited {
   };
   record.done();
   return exited;
-}
-
-/** Keys of a DESCRIPTORS frame, one for each descriptor where the request was for `layers`. */
-export function decodeKeys(payload: Uint8Array): string[] {
-  const record = new RecordReader(payload);
-  const keys = record.strings(1);
-  record.done();
-  return keys;
 }
 
 function nameOf<T extends Record<string, number>>(
