@@ -13,7 +13,7 @@ export const REGISTRY_PROGRAM = '/usr/bin/docker-registry';
  * @property {string} url `http://127.0.0.1:<port>` (https with `tls`)
  * @property {number} port
  * @property {number} pid
- * @property {string} storageDirectory what it stores; removed by `stop`
+ * @property {string} storageDirectory what it stores; removed by `stop`, unless it was given
  * @property {() => string} log the end of what it printed
  * @property {() => Promise<void>} stop ends the process and removes its files; stopping twice is fine
  */
@@ -23,13 +23,14 @@ export const REGISTRY_PROGRAM = '/usr/bin/docker-registry';
  * @property {Readonly<Record<string, unknown>>} [auth] the `auth` section of its configuration; absent: open to everybody
  * @property {{ readonly certificatePath: string, readonly keyPath: string }} [tls]
  * @property {boolean} [readOnly] refuses pushes
+ * @property {string} [storageDirectory] made when absent, and kept by `stop`; by default one of its own
  * @property {number} [timeoutMs] for coming up; 20 s by default
  */
 
 const LOG_MAX_CHARS = 256 * 1024;
 
 /**
- * Starts Debian's docker-registry on a free loopback port with storage of its own, and waits until it answers.
+ * Starts Debian's docker-registry on a free loopback port, and waits until it answers.
  * The kernel chooses the port and the registry prints it, so two that start at once never collide.
  * Callers `stop()` it in a `finally` or an `afterAll`; its process is killed when this one exits, its files go away with `stop`.
  * @param {LoopbackRegistryOptions} [options]
@@ -42,7 +43,7 @@ export async function startLoopbackRegistry(options = {}) {
     );
   }
   const directory = mkdtempSync(join(tmpdir(), 'cais-registry-'));
-  const storageDirectory = join(directory, 'storage');
+  const { storageDirectory = join(directory, 'storage') } = options;
   const configPath = join(directory, 'config.yml');
   // JSON is YAML.
   writeFileSync(configPath, JSON.stringify(registryConfig(storageDirectory, options)));

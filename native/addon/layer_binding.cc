@@ -10,6 +10,7 @@
 #include "addon/layer_job.h"
 #include "addon/napi_args.h"
 #include "kernel/unique_fd.h"
+#include "layer/decompress.h"
 #include "layer/disk_reserve.h"
 #include "layer/image_head.h"
 #include "layer/mend.h"
@@ -36,6 +37,10 @@ Result<std::string> DigestImageAt(const std::string& path, AsyncPool& pool) {
 }  // namespace
 
 Napi::Function DefineLayerJob(Napi::Env env) { return LayerJob::Define(env); }
+
+Napi::Value FastestGzipLibrary(const Napi::CallbackInfo& info) {
+  return Napi::String::New(info.Env(), HasIsal() ? "ISA-L" : "zlib");
+}
 
 Napi::Value DigestLayerImage(const Napi::CallbackInfo& info) {
   Args args(info);

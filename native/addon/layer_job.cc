@@ -14,6 +14,14 @@ namespace {
 // What a thread of the pipeline tells the main thread.
 enum class Event : uintptr_t { kRoom = 1, kEnd = 2 };
 
+GzipLibrary GzipLibraryOf(const Arg& library, Args& args) {
+  const std::string text = library.OptionalText().value_or("fastest");
+  if (args.ok() && text != "fastest" && text != "zlib") {
+    args.Fail(library.name() + ": expected \"fastest\" or \"zlib\"");
+  }
+  return text == "zlib" ? GzipLibrary::kZlib : GzipLibrary::kFastest;
+}
+
 PipelineOptions ReadOptions(const Arg& options, Args& args) {
   PipelineOptions read;
   read.open_end = [image = IsImageForm(options.Field("form"), args)](int fd,
@@ -25,6 +33,7 @@ PipelineOptions ReadOptions(const Arg& options, Args& args) {
   read.expected_blob.digest = options.Field("expectedDigest").OptionalText();
   read.expected_blob.size_bytes = options.Field("expectedSizeBytes").OptionalInteger(0);
   read.expected_diff_id = options.Field("expectedDiffId").OptionalText();
+  read.gzip_library = GzipLibraryOf(options.Field("gzipLibrary"), args);
   const Arg limits = options.Field("limits");
   read.max_tar_bytes = static_cast<uint64_t>(limits.Field("maxTarBytes").Integer(0));
   read.end_limits.max_entries = static_cast<uint64_t>(limits.Field("maxEntries").Integer(0));

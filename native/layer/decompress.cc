@@ -35,8 +35,9 @@ std::string_view UnsupportedCompression(std::string_view first_bytes) {
   return {};
 }
 
-Result<std::unique_ptr<Decompressor>> OpenDecompressor(Compression compression) {
-  return compression == Compression::kGzip ? OpenGzip() : OpenZstd();
+Result<std::unique_ptr<Decompressor>> OpenDecompressor(Compression compression,
+                                                       GzipLibrary library) {
+  return compression == Compression::kGzip ? OpenGzip(library) : OpenZstd();
 }
 
 }  // namespace cais

@@ -37,7 +37,14 @@ class Decompressor {
   virtual Status Finish() = 0;
 };
 
+// Which library inflates gzip. kFastest: ISA-L where it is installed, else zlib.
+enum class GzipLibrary { kFastest, kZlib };
+
+// Whether ISA-L is installed.
+bool HasIsal();
+
 // `compression` must not be kNone.
-Result<std::unique_ptr<Decompressor>> OpenDecompressor(Compression compression);
+Result<std::unique_ptr<Decompressor>> OpenDecompressor(Compression compression,
+                                                       GzipLibrary library);
 
 }  // namespace cais

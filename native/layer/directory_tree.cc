@@ -4,6 +4,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <utility>
@@ -11,14 +12,40 @@
 #include "kernel/unique_fd.h"
 #include "layer/directory_cache.h"
 #include "layer/disk_reserve.h"
+#include "layer/file_creator.h"
 #include "layer/layer_end.h"
 #include "layer/layer_tree.h"
+#include "layer/private_umask.h"
 
 namespace cais {
 namespace {
 
 // What a file costs on the disk besides its data, roughly.
 constexpr uint64_t kEntryBytes = 4096;
+constexpr uint64_t kBlockBytes = 4096;
+
+// What open and mkdir are given; other bits come later, if at all.
+constexpr mode_t kPermissions = 0777;
+constexpr mode_t kDirectoryMode = 0755;
+constexpr mode_t kRootMode = 0700;
+
+// Without the set-group-ID bit, group or access control list of the directory above, which every
+// file below would inherit.
+Status MakePlain(int root_fd) {
+  if (::fchown(root_fd, ::geteuid(), ::getegid()) != 0) return Errno("fchown", "layer");
+  if (::fchmod(root_fd, kRootMode) != 0) return Errno("fchmod", "layer");
+  for (const char* acl : {"system.posix_acl_default", "system.posix_acl_access"}) {
+    if (::fremovexattr(root_fd, acl) != 0 && errno != ENODATA && errno != EOPNOTSUPP) {
+      return Errno("fremovexattr", "layer");
+    }
+  }
+  return Done{};
+}
+
+// Larger files are written as they come, by the thread that reads the tar.
+constexpr uint64_t kMaxHandedOverBytes = 128 << 10;
+
+uint64_t BlocksOf(uint64_t bytes) { return (bytes + kBlockBytes - 1) / kBlockBytes * kBlockBytes; }
 
 std::pair<timespec, timespec> TimesOf(const LayerInode& inode) {
   timespec time{};
@@ -30,8 +57,11 @@ std::pair<timespec, timespec> TimesOf(const LayerInode& inode) {
 // The directory form: a tree "layer" in the private directory of the job. Names are decided by
 // LayerTree; the kernel sees one component at a time, below descriptors of directories that this
 // object has made. A directory that a later entry displaces is moved to "discarded" beside it.
-// Directories are 0700 until Finish gives them their attributes, so that nothing written later
-// changes their times.
+//
+// Creating a file is what costs most, so no system call is made that would change nothing: files
+// come into the world with their mode, and owner and mode are set only where they differ. Nobody
+// sees them meanwhile, since the directory of the job is private. Directories get their attributes
+// in Finish, so that nothing written later changes their times.
 class DirectoryTree final : public LayerEnd {
  public:
   DirectoryTree(int job_fd, std::shared_ptr<UniqueFd> root, const EndLimits& limits)
@@ -41,7 +71,11 @@ class DirectoryTree final : public LayerEnd {
         directories_(tree_, root),
         reserve_(root->get(), limits.reserve_bytes) {}
 
-  Status TarBytes(std::string_view) override { return Done{}; }
+  void Keep(const std::shared_ptr<const void>& owner) override { owner_ = owner; }
+
+  // Called for each piece of the tar, before anything in it. Nobody but the creators may hold the
+  // last one while this thread waits for the next.
+  Status TarBytes(std::string_view) override { return Named(creators_.Flush()); }
 
   Status Entry(TarEntry entry) override {
     Result<LayerChange> added = tree_.Add(entry);
@@ -52,6 +86,10 @@ class DirectoryTree final : public LayerEnd {
     for (const InodeId directory : change.implied) {
       const Status made = MakeDirectory(tree_.inode(directory).place);
       if (!made.ok()) return made;
+    }
+    if (change.displaced || change.kind == LayerChange::Kind::kHardLink) {
+      // What it is about may be in the hands of a creator.
+      if (const Status drained = Named(creators_.Drain()); !drained.ok()) return drained;
     }
     if (change.displaced) {
       const Status discarded = Discard(change.place);
@@ -69,9 +107,19 @@ class DirectoryTree final : public LayerEnd {
   }
 
   Status FileData(uint64_t file_offset, std::string_view bytes) override {
-    if (!file_) return Done{};
+    // Data of something that is not made.
+    if (file_place_ == kNoId) return Done{};
     const Status reserved = reserve_.Take(bytes.size());
     if (!reserved.ok()) return reserved;
+    if (!file_) {
+      const LayerInode& inode = tree_.inode(tree_.place(file_place_).inode);
+      const bool whole = file_offset == 0 && bytes.size() == inode.size;
+      if (whole && owner_ != nullptr && bytes.size() <= kMaxHandedOverBytes &&
+          inode.xattr_bytes == 0) {
+        return HandOver(bytes);
+      }
+      if (const Status opened = OpenFile(); !opened.ok()) return opened;
+    }
     while (!bytes.empty()) {
       const ssize_t written =
           ::pwrite(file_.get(), bytes.data(), bytes.size(), static_cast<off_t>(file_offset));
@@ -82,25 +130,31 @@ class DirectoryTree final : public LayerEnd {
       bytes.remove_prefix(static_cast<size_t>(written));
       file_offset += static_cast<uint64_t>(written);
     }
+    file_end_ = std::max(file_end_, file_offset);
     return Done{};
   }
 
   Status EndEntry() override {
-    if (!file_) return Done{};
+    if (file_place_ == kNoId) return Done{};
+    // An empty file, or one that is nothing but a hole.
+    if (!file_) {
+      if (const Status opened = OpenFile(); !opened.ok()) return opened;
+    }
     const LayerInode& inode = tree_.inode(tree_.place(file_place_).inode);
-    // Also the hole at the end of a sparse file.
-    if (inode.size > 0 && ::ftruncate(file_.get(), static_cast<off_t>(inode.size)) != 0) {
+    // A hole at the end of a sparse file.
+    if (inode.size > file_end_ && ::ftruncate(file_.get(), static_cast<off_t>(inode.size)) != 0) {
       return Errno("ftruncate", tree_.PathOf(file_place_));
     }
-    struct stat status;
-    if (::fstat(file_.get(), &status) != 0) return Errno("fstat", tree_.PathOf(file_place_));
-    layer_bytes_ += static_cast<uint64_t>(status.st_blocks) * 512;
-    const Status described = DescribeOpen(file_.get(), inode, file_place_);
+    const Status counted = CountBytes(inode);
+    if (!counted.ok()) return counted;
+    const Status described = DescribeOpen(file_.get(), inode, file_place_, Created(inode.mode));
     file_.Reset();
+    file_place_ = kNoId;
     return described;
   }
 
   Result<EndSummary> Finish() override {
+    if (const Status drained = Named(creators_.Drain()); !drained.ok()) return drained.failure();
     const std::vector<InodeId>& order = tree_.Arrange();
     // Directories come before what is in them; the other way round each is complete when it gets
     // its time.
@@ -118,7 +172,7 @@ class DirectoryTree final : public LayerEnd {
     Result<std::shared_ptr<UniqueFd>> parent = directories_.Open(place.parent);
     if (!parent.ok()) return parent.failure();
     const std::string name(place.Name());
-    if (::mkdirat(parent.value()->get(), name.c_str(), 0700) != 0) {
+    if (::mkdirat(parent.value()->get(), name.c_str(), kDirectoryMode) != 0) {
       return Errno("mkdirat", tree_.PathOf(id));
     }
     layer_bytes_ += kEntryBytes;
@@ -135,10 +189,9 @@ class DirectoryTree final : public LayerEnd {
     const std::string name(place.Name());
     switch (inode.type) {
       case EntryType::kFile:
-        file_.Reset(::openat(parent_fd, name.c_str(),
-                             O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
-        if (!file_) return Errno("openat", tree_.PathOf(id));
+        // Made with its first data, which may be all of it.
         file_place_ = id;
+        file_end_ = 0;
         return Done{};
       case EntryType::kSymlink:
         if (::symlinkat(std::string(LayerTree::LinkTarget(inode)).c_str(), parent_fd,
@@ -155,13 +208,44 @@ class DirectoryTree final : public LayerEnd {
     return DescribeClosed(parent_fd, id);
   }
 
+  Status OpenFile() {
+    const LayerPlace& place = tree_.place(file_place_);
+    Result<std::shared_ptr<UniqueFd>> parent = directories_.Open(place.parent);
+    if (!parent.ok()) return parent.failure();
+    file_.Reset(::openat(parent.value()->get(), std::string(place.Name()).c_str(),
+                         O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+                         tree_.inode(place.inode).mode & kPermissions));
+    if (!file_) return Errno("openat", tree_.PathOf(file_place_));
+    return Done{};
+  }
+
+  // Gives the current file, whose data is all there, to a creator.
+  Status HandOver(std::string_view data) {
+    const PlaceId id = std::exchange(file_place_, kNoId);
+    const LayerPlace& place = tree_.place(id);
+    const LayerInode& inode = tree_.inode(place.inode);
+    Result<std::shared_ptr<UniqueFd>> parent = directories_.Open(place.parent);
+    if (!parent.ok()) return parent.failure();
+    layer_bytes_ += BlocksOf(inode.size);
+    return creators_.Add(place.parent, owner_,
+                         {std::move(parent.value()), std::string(place.Name()), data, inode.uid,
+                          inode.gid, inode.mode, TimesOf(inode).second, id});
+  }
+
+  Status Named(std::optional<FileFailure> failed) const {
+    if (!failed) return Done{};
+    failed->failure.path = tree_.PathOf(failed->place);
+    return std::move(failed->failure);
+  }
+
   Status MakeNode(int parent_fd, PlaceId id) {
     const LayerPlace& place = tree_.place(id);
     const LayerInode& inode = tree_.inode(place.inode);
+    const mode_t mode = inode.mode & kPermissions;
     const bool fifo = inode.type == EntryType::kFifo;
     const mode_t type = fifo ? S_IFIFO : inode.type == EntryType::kCharacter ? S_IFCHR : S_IFBLK;
     const uint32_t device = fifo ? 0 : inode.device_or_child;
-    if (::mknodat(parent_fd, std::string(place.Name()).c_str(), type | 0600,
+    if (::mknodat(parent_fd, std::string(place.Name()).c_str(), type | mode,
                   makedev(device >> 20, device & 0xfffff)) != 0) {
       return Errno("mknodat", tree_.PathOf(id));
     }
@@ -207,22 +291,66 @@ class DirectoryTree final : public LayerEnd {
 
   // Whiteouts, then the attributes: from here on nothing is made in this directory.
   Status FinishDirectory(InodeId id) {
+    const bool listed_only = HasPlainChildren(id) && tree_.inode(id).xattr_bytes == 0;
+    if (listed_only && id != LayerTree::kRoot) return FinishByName(id);
     Result<std::shared_ptr<UniqueFd>> fd = directories_.Open(id);
     if (!fd.ok()) return fd.failure();
     for (PlaceId child = tree_.FirstChild(id); child != kNoId; child = tree_.place(child).next) {
-      const LayerInode& inode = tree_.inode(tree_.place(child).inode);
-      if (inode.type != EntryType::kCharacter || inode.device_or_child != 0) continue;
+      if (!IsWhiteout(child)) continue;
       Status made = MakeNode(fd.value()->get(), child);
       if (made.ok()) made = DescribeClosed(fd.value()->get(), child);
       if (!made.ok()) return made;
     }
-    return DescribeOpen(fd.value()->get(), tree_.inode(id), tree_.inode(id).place);
+    return DescribeOpen(fd.value()->get(), tree_.inode(id), tree_.inode(id).place,
+                        id == LayerTree::kRoot ? kRootMode : Created(kDirectoryMode));
   }
 
-  // Owner first, since chown takes setuid bits and capabilities away; time last.
-  Status DescribeOpen(int fd, const LayerInode& inode, PlaceId place) {
-    if (::fchown(fd, inode.uid, inode.gid) != 0) return Errno("fchown", tree_.PathOf(place));
-    if (::fchmod(fd, inode.mode) != 0) return Errno("fchmod", tree_.PathOf(place));
+  // Most directories need not be opened again for their attributes.
+  Status FinishByName(InodeId id) {
+    const LayerInode& inode = tree_.inode(id);
+    Result<std::shared_ptr<UniqueFd>> parent = directories_.Open(tree_.ParentOf(id));
+    if (!parent.ok()) return parent.failure();
+    return DescribeClosed(parent.value()->get(), inode.place);
+  }
+
+  bool IsWhiteout(PlaceId place) const {
+    const LayerInode& inode = tree_.inode(tree_.place(place).inode);
+    return inode.type == EntryType::kCharacter && inode.device_or_child == 0;
+  }
+
+  bool HasPlainChildren(InodeId directory) const {
+    PlaceId child = tree_.FirstChild(directory);
+    while (child != kNoId && !IsWhiteout(child)) child = tree_.place(child).next;
+    return child == kNoId;
+  }
+
+  // The mode of what was created with `mode`.
+  mode_t Created(mode_t mode) const { return umask_.Created(mode & kPermissions); }
+
+  // What a file takes, without asking the file system: its blocks of data. A sparse file is asked
+  // about.
+  Status CountBytes(const LayerInode& inode) {
+    if (inode.tar_offset != LayerInode::kScattered) {
+      layer_bytes_ += BlocksOf(inode.size);
+      return Done{};
+    }
+    struct stat status;
+    if (::fstat(file_.get(), &status) != 0) return Errno("fstat", tree_.PathOf(file_place_));
+    layer_bytes_ += static_cast<uint64_t>(status.st_blocks) * 512;
+    return Done{};
+  }
+
+  bool IsOurs(const LayerInode& inode) const { return inode.uid == uid_ && inode.gid == gid_; }
+
+  // Owner first, since chown takes setuid bits and capabilities away; time last. `mode` is the
+  // present one.
+  Status DescribeOpen(int fd, const LayerInode& inode, PlaceId place, mode_t mode) {
+    if (!IsOurs(inode) && ::fchown(fd, inode.uid, inode.gid) != 0) {
+      return Errno("fchown", tree_.PathOf(place));
+    }
+    if (inode.mode != mode && ::fchmod(fd, inode.mode) != 0) {
+      return Errno("fchmod", tree_.PathOf(place));
+    }
     const Status set = SetXattrs(inode, place, [fd](const char* name, std::string_view value) {
       return ::fsetxattr(fd, name, value.data(), value.size(), 0);
     });
@@ -233,23 +361,26 @@ class DirectoryTree final : public LayerEnd {
     return Done{};
   }
 
-  // For what cannot be opened without side effects: links, devices, FIFOs.
+  // For what cannot be opened without side effects (links, devices, FIFOs), and directories.
   Status DescribeClosed(int parent_fd, PlaceId id) {
     const LayerPlace& place = tree_.place(id);
     const LayerInode& inode = tree_.inode(place.inode);
+    const bool directory = inode.type == EntryType::kDirectory;
+    const mode_t mode = Created(directory ? kDirectoryMode : inode.mode);
     const std::string name(place.Name());
-    if (::fchownat(parent_fd, name.c_str(), inode.uid, inode.gid, AT_SYMLINK_NOFOLLOW) != 0) {
+    if (!IsOurs(inode) &&
+        ::fchownat(parent_fd, name.c_str(), inode.uid, inode.gid, AT_SYMLINK_NOFOLLOW) != 0) {
       return Errno("fchownat", tree_.PathOf(id));
     }
     // Not AT_SYMLINK_NOFOLLOW, which old kernels lack: the name is ours and no link.
-    if (inode.type != EntryType::kSymlink &&
+    if (inode.type != EntryType::kSymlink && inode.mode != mode &&
         ::fchmodat(parent_fd, name.c_str(), inode.mode, 0) != 0) {
       return Errno("fchmodat", tree_.PathOf(id));
     }
     // There is no setxattrat before Linux 6.13; the parent's descriptor stands for the path before
     // the name.
-    const std::string path = "/proc/self/fd/" + std::to_string(parent_fd) + "/" + name;
     const Status set = SetXattrs(inode, id, [&](const char* xattr, std::string_view value) {
+      const std::string path = "/proc/self/fd/" + std::to_string(parent_fd) + "/" + name;
       return ::lsetxattr(path.c_str(), xattr, value.data(), value.size(), 0);
     });
     if (!set.ok()) return set;
@@ -284,15 +415,25 @@ class DirectoryTree final : public LayerEnd {
   }
 
   int job_fd_;
+  const PrivateUmask umask_;
+  const uid_t uid_ = ::geteuid();
+  const gid_t gid_ = ::getegid();
   LayerTree tree_;
   std::shared_ptr<UniqueFd> root_;
   DirectoryCache directories_;
   DiskReserve reserve_;
   UniqueFd discarded_;
   uint64_t discarded_count_ = 0;
-  UniqueFd file_;  // of the current entry
+  // The current entry, while it is a file that has not been handed over.
+  UniqueFd file_;
   PlaceId file_place_ = kNoId;
+  uint64_t file_end_ = 0;  // of what is written of it
   uint64_t layer_bytes_ = 0;
+
+  // In whose memory the data lies, if it may be kept.
+  std::shared_ptr<const void> owner_;
+  // Last: its threads use the directories.
+  FileCreators creators_;
 };
 
 }  // namespace
@@ -302,6 +443,7 @@ Result<std::unique_ptr<LayerEnd>> OpenDirectoryTree(int directory_fd, const EndL
   auto root = std::make_shared<UniqueFd>(
       ::openat(directory_fd, "layer", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (!*root) return Errno("openat", "layer");
+  if (Status made = MakePlain(root->get()); !made.ok()) return std::move(made.failure());
   return Result<std::unique_ptr<LayerEnd>>(
       std::make_unique<DirectoryTree>(directory_fd, std::move(root), limits));
 }

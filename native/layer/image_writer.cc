@@ -27,6 +27,10 @@ Status ImageWriter::Write(std::string_view bytes, uint64_t offset) {
 }
 
 Status ImageWriter::Append(std::string_view bytes) {
+  if (bytes.size() >= kDirectBytes) {
+    if (const Status flushed = Flush(); !flushed.ok()) return flushed;
+    return AppendDirectly(bytes);
+  }
   while (!bytes.empty()) {
     const size_t taken = std::min(bytes.size(), kBufferBytes - buffered_);
     position_ += taken;
@@ -73,13 +77,16 @@ Status ImageWriter::AppendCopy(uint64_t offset, uint64_t size) {
 }
 
 Status ImageWriter::Flush() {
-  const Status reserved = reserve_.Take(buffered_);
-  if (!reserved.ok()) return reserved;
-  const std::string_view bytes(buffer_.get(), buffered_);
-  const Status written = Write(bytes, position_ - buffered_);
+  if (buffered_ == 0) return Done{};
+  position_ -= buffered_;
+  return AppendDirectly({buffer_.get(), std::exchange(buffered_, 0)});
+}
+
+Status ImageWriter::AppendDirectly(std::string_view bytes) {
+  if (const Status reserved = reserve_.Take(bytes.size()); !reserved.ok()) return reserved;
   if (checksum_) checksum_->Update(bytes);
-  buffered_ = 0;
-  return written;
+  position_ += bytes.size();
+  return Write(bytes, position_ - bytes.size());
 }
 
 Status ImageWriter::StartChecksum() {

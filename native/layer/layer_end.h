@@ -60,12 +60,15 @@ struct EndSummary {
 // as
 //   { TarBytes* Entry FileData* EndEntry }* TarBytes* Finish
 // TarBytes brings every byte of the tar in order (headers, data, padding, the end, trailing zeros),
-// before the Entry or FileData that lies in it; the views are valid during the call only. After a
-// Failure only the destructor follows: it stops, and leaves files for the caller to delete (the
-// whole private directory is).
+// before the Entry or FileData that lies in it; the views are valid during the call only (but see
+// Keep). After a Failure only the destructor follows: it stops, and leaves files for the caller to
+// delete (the whole private directory is).
 class LayerEnd {
  public:
   virtual ~LayerEnd() = default;
+  // The views of the calls that follow lie in memory of `owner`, so whoever keeps it may use them
+  // for longer. It belongs to a bounded pool: nobody may keep one for ever.
+  virtual void Keep(const std::shared_ptr<const void>& owner) { (void)owner; }
   virtual Status TarBytes(std::string_view bytes) = 0;
   virtual Status Entry(TarEntry entry) = 0;
   // Data of the current regular file: `bytes` belong at `file_offset`.

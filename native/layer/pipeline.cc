@@ -18,10 +18,10 @@ namespace cais {
 namespace {
 
 // Large, since waking the next thread costs up to 55 µs on a virtual machine; few, since they bound
-// the memory of a layer: 4 MiB compressed and 8 MiB of tar.
+// the memory of a layer: 2 MiB compressed and 4 MiB of tar.
 constexpr size_t kPieceBytes = 512 << 10;
-constexpr size_t kBlobPieces = 8;
-constexpr size_t kTarPieces = 16;
+constexpr size_t kBlobPieces = 4;
+constexpr size_t kTarPieces = 8;
 
 }  // namespace
 
@@ -219,7 +219,8 @@ Status LayerPipeline::PassThrough(PieceRef piece) {
 }
 
 Status LayerPipeline::Decompress(PieceRef piece) {
-  Result<std::unique_ptr<Decompressor>> decompressor = OpenDecompressor(outcome_.compression);
+  Result<std::unique_ptr<Decompressor>> decompressor =
+      OpenDecompressor(outcome_.compression, options_.gzip_library);
   if (!decompressor.ok()) return std::move(decompressor.failure());
   PieceRef tar;
   while (piece != nullptr) {
@@ -288,6 +289,7 @@ Status LayerPipeline::ReadTar() {
     std::optional<PieceRef> piece = tar_queue_.Pop();
     if (!piece) return Done{};
     if (*piece == nullptr) break;
+    end.value()->Keep(*piece);
     if (Status fed = reader.Feed((*piece)->view()); !fed.ok()) return fed;
   }
   Result<EndSummary> summary = reader.Finish();

@@ -25,6 +25,7 @@ struct PipelineOptions {
   bool save_blob = true;
   BlobExpectation expected_blob;
   std::optional<std::string> expected_diff_id;
+  GzipLibrary gzip_library = GzipLibrary::kFastest;
   uint64_t max_tar_bytes = 0;
   EndLimits end_limits{};
   // Opens the end, on the thread that will drive it.

@@ -14,7 +14,9 @@ export interface Archive {
   /** Undefined when there is no such file. */
   size(name: string): Promise<number | undefined>;
   /** @throws ArchiveError when there is no such file. */
-  stream(name: string, offsetBytes: number): AsyncIterable<Uint8Array>;
+  stream(name: string): AsyncIterable<Uint8Array>;
+  /** Opens a file that the caller closes; absent where files are no files of their own. @throws ArchiveError when there is none. */
+  openFile?(name: string): Promise<FileHandle>;
   close(): Promise<void>;
 }
 
@@ -133,13 +135,15 @@ class DirectoryArchive implements Archive {
     }
   }
 
-  async *stream(name: string, offsetBytes: number): AsyncGenerator<Uint8Array> {
+  async *stream(name: string): AsyncGenerator<Uint8Array> {
+    const file = await this.openFile(name);
+    yield* file.createReadStream({ highWaterMark: CHUNK_BYTES }) as AsyncIterable<Buffer>;
+  }
+
+  async openFile(name: string): Promise<FileHandle> {
     const file = await this.#open(name);
     if (file === undefined) throw new ArchiveError(`The file "${name}" is missing`);
-    yield* file.createReadStream({
-      start: offsetBytes,
-      highWaterMark: CHUNK_BYTES,
-    }) as AsyncIterable<Buffer>;
+    return file;
   }
 
   async close(): Promise<void> {}
@@ -181,10 +185,10 @@ class TarArchive implements Archive {
     return findTarFile(this.#entries, name)?.sizeBytes;
   }
 
-  async *stream(name: string, offsetBytes: number): AsyncGenerator<Uint8Array> {
+  async *stream(name: string): AsyncGenerator<Uint8Array> {
     const entry = findTarFile(this.#entries, name);
     if (entry === undefined) throw new ArchiveError(`The file "${name}" is missing`);
-    for (let position = offsetBytes; position < entry.sizeBytes; ) {
+    for (let position = 0; position < entry.sizeBytes; ) {
       const sizeBytes = Math.min(CHUNK_BYTES, entry.sizeBytes - position);
       yield await readRange(this.#file, { offsetBytes: entry.offsetBytes + position, sizeBytes });
       position += sizeBytes;

@@ -22,22 +22,30 @@ export interface LayoutEntry {
 /** Our own files in `ingest`, so that those of a crashed process can be told from other people's. */
 const TEMPORARY_PREFIX = 'blob-';
 
+export interface BlobStoreOptions {
+  /** Has a published file brought to the disk in the background. */
+  readonly syncLater: (path: string) => void;
+}
+
 /**
  * Blobs by digest, laid out as an OCI image layout, so that other tools can read the root. A blob exists complete and verified, or
- * not at all: it is written under a private name and renamed.
+ * not at all: it is written under a private name and renamed. Nobody waits for the disk: what a power cut leaves of a blob does not hash to its name,
+ * so {@link BlobStore.read} takes it for absent.
  * @see OCI image-spec, image-layout.md
  */
 export class BlobStore {
   readonly #paths: StatePaths;
+  readonly #syncLater: BlobStoreOptions['syncLater'];
 
-  private constructor(paths: StatePaths) {
+  private constructor(paths: StatePaths, { syncLater }: BlobStoreOptions) {
     this.#paths = paths;
+    this.#syncLater = syncLater;
   }
 
-  static async open(paths: StatePaths): Promise<BlobStore> {
+  static async open(paths: StatePaths, options: BlobStoreOptions): Promise<BlobStore> {
     await mkdir(paths.blobs, { recursive: true, mode: 0o700 });
     await mkdir(paths.ingest, { recursive: true, mode: 0o700 });
-    const store = new BlobStore(paths);
+    const store = new BlobStore(paths, options);
     const isLayout = (await stat(paths.ociLayout).catch(absent)) !== undefined;
     if (!isLayout)
       await store.#replace(paths.ociLayout, JSON.stringify({ imageLayoutVersion: '1.0.0' }));
@@ -72,10 +80,11 @@ export class BlobStore {
     }
   }
 
-  /** Stores bytes held in memory; durable when the promise settles. */
+  /** Stores bytes held in memory, unless they are there already. */
   async write(bytes: Uint8Array): Promise<Digest> {
     const digest = digestOf(bytes);
-    await this.#replace(this.path(digest), bytes);
+    const stored = await this.read(digest, bytes.byteLength);
+    if (stored === undefined) await this.#replace(this.path(digest), bytes);
     return digest;
   }
 
@@ -133,11 +142,11 @@ export class BlobStore {
     try {
       try {
         await write(file);
-        await file.datasync();
       } finally {
         await file.close();
       }
       await rename(temporary, path);
+      this.#syncLater(path);
     } catch (error) {
       await unlink(temporary).catch(absent);
       throw error;

@@ -99,7 +99,9 @@ export class ImageService {
   static async open(options: ImageServiceOptions): Promise<ImageService> {
     const paths = statePaths(options.config);
     await mkdir(paths.locks, { recursive: true, mode: 0o700 });
-    const service = new ImageService(options, { paths, blobs: await BlobStore.open(paths) });
+    const syncLater = (path: string) => options.layers.syncLater(path);
+    const blobs = await BlobStore.open(paths, { syncLater });
+    const service = new ImageService(options, { paths, blobs });
     if (service.#upkeep.has(COLLECTION)) await service.#collectSoon();
     return service;
   }

@@ -23,7 +23,7 @@ import { imageLayers, type PullParts, storeImage } from './pull.js';
 import type { ProgressListener } from './pull-progress.js';
 import { type Document, type DocumentSource, type SelectedImage, selectImage } from './select.js';
 import { ArchiveError } from './tar-index.js';
-import { unpackLayers } from './unpack.js';
+import { type LayerBytes, unpackLayers } from './unpack.js';
 
 /** An archive could not be loaded; `code` is that of the cause. */
 export class LoadError extends RuntimeError {
@@ -80,7 +80,7 @@ export async function loadImages(parts: LoadParts, request: LoadRequest): Promis
     const layers = imageLayers(selected);
     await unpackLayers(layers, {
       ...parts,
-      source: ({ digest }, { offsetBytes }) => archive.stream(layerFile(digest), offsetBytes),
+      source: ({ digest }) => layerBytes(archive, layerFile(digest)),
       signal: request.signal,
       onProgress: request.onProgress,
     });
@@ -89,6 +89,18 @@ export async function loadImages(parts: LoadParts, request: LoadRequest): Promis
     loaded.set(image.id, image);
   }
   return [...loaded.values()];
+}
+
+/** A layer that is a file by itself is read by native code: its bytes need no way through JavaScript. */
+function layerBytes(archive: Archive, name: string): LayerBytes {
+  const { openFile } = archive;
+  if (openFile !== undefined) return { openFile: () => openFile.call(archive, name) };
+  return {
+    pour: async (sink) => {
+      // The sink throws when nothing more is wanted.
+      for await (const chunk of archive.stream(name)) if (!sink.write(chunk)) await sink.drained();
+    },
+  };
 }
 
 async function readOciLayout(index: Buffer, request: LoadRequest): Promise<ArchivedImage[]> {
@@ -229,7 +241,7 @@ async function describeLayer(
   if (size === undefined) throw new ArchiveError(`The layer "${name}" is missing`);
   const hash = createHash('sha256');
   let isFirst = true;
-  for await (const chunk of archive.stream(name, 0)) {
+  for await (const chunk of archive.stream(name)) {
     const isCompressed =
       (chunk[0] === 0x1f && chunk[1] === 0x8b) || (chunk[0] === 0x28 && chunk[1] === 0xb5);
     if (isFirst && !isCompressed) return { mediaType: DOCKER_LAYER_TYPE, size, digest: diffId };

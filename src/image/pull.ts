@@ -1,7 +1,14 @@
 import type { Credential } from '../auth/credential.js';
 import { type Digest, isDigest } from '../digest.js';
 import { RuntimeError } from '../errors.js';
-import { effectiveTag, familiarName, type Reference, repositoryName } from '../reference.js';
+import {
+  canonicalName,
+  effectiveTag,
+  familiarName,
+  type Reference,
+  repositoryName,
+} from '../reference.js';
+import type { BlobSink } from '../registry/blob-sink.js';
 import { type BlobRequest, RegistryClient } from '../registry/client.js';
 import { RegistryError } from '../registry/registry-error.js';
 import type { Transport } from '../registry/transport.js';
@@ -142,29 +149,36 @@ function describe(selected: SelectedImage, layers: readonly ImageLayer[]): Image
 /** One image in its registry, as one user. What the blob store has already is not fetched again. */
 class RemoteImage {
   readonly #blobs: BlobStore;
+  readonly #store: ImageStore;
   readonly #client: RegistryClient;
   readonly #request: PullRequest;
   readonly #image: string;
 
   constructor(
-    { transport, blobs }: PullParts,
+    { transport, blobs, store }: PullParts,
     {
       request,
       credential,
     }: { readonly request: PullRequest; readonly credential: Credential | undefined },
   ) {
     this.#blobs = blobs;
+    this.#store = store;
     this.#request = request;
     this.#image = familiarName(request.reference);
     this.#client = new RegistryClient({ transport, domain: request.reference.domain, credential });
   }
 
-  /** The manifest or index that the reference names. A tag is always asked for: only the registry knows what it means now, and to whom. */
+  /**
+   * The manifest or index that the reference names. A tag is always asked for: only the registry knows what it means now, and to whom. For one that
+   * this machine has pulled before, what it means is asked first, which is often all that is needed; for another one that would be a journey for nothing.
+   */
   async fetchTarget(): Promise<Document> {
     const { reference } = this.#request;
     const wanted = reference.digest ?? effectiveTag(reference) ?? '';
     const request = this.#manifestRequest(wanted);
-    const announced = isDigest(wanted) ? undefined : await this.#client.resolveTag(request);
+    const isKnown =
+      !isDigest(wanted) && this.#store.resolve(canonicalName(reference)) !== undefined;
+    const announced = isKnown ? await this.#client.resolveTag(request) : undefined;
     const local = announced && (await this.#blobs.read(announced, MAX_MANIFEST_BYTES));
     if (announced !== undefined && local)
       return { digest: announced, bytes: local, mediaType: undefined };
@@ -180,36 +194,39 @@ class RemoteImage {
 
   layerSource(manifest: ImageManifest): LayerSource {
     const descriptors = new Map(manifest.layers.map((layer) => [layer.digest, layer]));
-    return (layer, { offsetBytes, signal }) => {
-      const request = { ...this.#blobRequest(layer), signal };
-      const urls = foreignUrls(descriptors.get(layer.digest));
-      if (urls.length > 0) return this.#streamForeign(request, { urls, offsetBytes });
-      return this.#client.streamBlob(request, offsetBytes);
-    };
+    return (layer) => ({
+      pour: (sink, signal) => {
+        const request = { ...this.#blobRequest(layer), signal };
+        const urls = foreignUrls(descriptors.get(layer.digest));
+        if (urls.length > 0) return this.#pourForeign(request, { urls, sink });
+        return this.#client.pourBlob(request, sink, 0);
+      },
+    });
   }
 
   /** Tries the addresses of a foreign layer, then the registry itself: it may have been pushed there all the same. */
-  async *#streamForeign(
+  async #pourForeign(
     request: BlobRequest,
-    { urls, offsetBytes }: { readonly urls: readonly string[]; readonly offsetBytes: number },
-  ): AsyncGenerator<Uint8Array, void, undefined> {
-    let offset = offsetBytes;
+    { urls, sink }: { readonly urls: readonly string[]; readonly sink: BlobSink },
+  ): Promise<void> {
+    let offsetBytes = 0;
+    const counting: BlobSink = {
+      write: (chunk) => {
+        offsetBytes += chunk.byteLength;
+        return sink.write(chunk);
+      },
+      drained: () => sink.drained(),
+    };
     for (const url of urls) {
       try {
-        for await (const chunk of this.#client.streamForeignBlob(request, {
-          url,
-          offsetBytes: offset,
-        })) {
-          offset += chunk.byteLength;
-          yield chunk;
-        }
+        await this.#client.pourForeignBlob(request, counting, { url, offsetBytes });
         return;
       } catch {
         // The next place may have it; the error of the last one is the caller's.
         request.signal?.throwIfAborted();
       }
     }
-    yield* this.#client.streamBlob(request, offset);
+    await this.#client.pourBlob(request, sink, offsetBytes);
   }
 
   #manifestRequest(reference: string) {

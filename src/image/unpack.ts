@@ -1,5 +1,7 @@
+import type { FileHandle } from 'node:fs/promises';
 import type { Digest } from '../digest.js';
 import { RuntimeError } from '../errors.js';
+import type { BlobSink } from '../registry/blob-sink.js';
 import { RegistryError } from '../registry/registry-error.js';
 import { BlobError, type BlobStore } from './blob-store.js';
 import type { ImageLayer } from './image-store.js';
@@ -10,6 +12,8 @@ export interface LayerCache {
   has(diffId: Digest): boolean;
   /** Stores layer and blob, unless both are stored; a blob that is there already is used when it is intact. */
   ingest(request: LayerIngest): Promise<unknown>;
+  /** Has a file brought to the disk in the background. */
+  syncLater(path: string): void;
 }
 
 export interface LayerIngest {
@@ -18,18 +22,20 @@ export interface LayerIngest {
   readonly diffId: Digest;
   /** Where the verified compressed blob is published. */
   readonly blobPath: string;
-  readonly source: {
-    readonly stream: (offsetBytes: number, signal: AbortSignal) => AsyncIterable<Uint8Array>;
-  };
+  readonly source: LayerBytes;
   readonly signal: AbortSignal;
   readonly onProgress: (bytes: number) => void;
 }
 
-/** Opens the compressed bytes of a layer from an offset on. */
-export type LayerSource = (
-  layer: ImageLayer,
-  options: { readonly offsetBytes: number; readonly signal: AbortSignal },
-) => AsyncIterable<Uint8Array>;
+/** The compressed bytes of a layer, from their first one on; fetched only if they are needed, and once. */
+export type LayerBytes =
+  /** Pours them, until the end or until `signal` fires. */
+  | { readonly pour: (sink: BlobSink, signal: AbortSignal) => Promise<void> }
+  /** Opens the file that holds them and nothing else; whoever opens it closes it. */
+  | { readonly openFile: () => Promise<FileHandle> };
+
+/** Where the bytes of each layer come from. */
+export type LayerSource = (layer: ImageLayer) => LayerBytes;
 
 /** A layer could not be fetched or unpacked; `code` is that of the cause. */
 export class LayerError extends RuntimeError {
@@ -103,7 +109,7 @@ async function unpackLayer(layer: ImageLayer, options: UnpackOptions): Promise<v
       sizeBytes,
       diffId,
       blobPath: blobs.path(digest),
-      source: { stream: (offsetBytes, ended) => source(layer, { offsetBytes, signal: ended }) },
+      source: source(layer),
       signal,
       onProgress: (bytes) => report(bytes < sizeBytes ? 'downloading' : 'extracting', bytes),
     });

@@ -1,7 +1,8 @@
+import type { BlobSink } from './blob-sink.js';
 import { RegistryError } from './registry-error.js';
 import { connectionError, isTransientFault, type TransportResponse } from './transport.js';
 
-export interface BlobStreamOptions {
+export interface BlobPourOptions {
   /** For errors: `Cannot pull "x": layer sha256:…`. */
   readonly what: string;
   /** Where the blob is, for errors. */
@@ -17,44 +18,83 @@ export interface BlobStreamOptions {
 const MAX_FRUITLESS_CONNECTIONS = 3;
 
 /**
- * Streams a blob from `offsetBytes` to its end. A connection that breaks is replaced by one that goes on at the offset reached; a
+ * Pours a blob from `offsetBytes` to its end. A connection that breaks is replaced by one that goes on at the offset reached; a
  * registry that ignores Range is read from the start and the known part thrown away. The content is not verified here, but its
  * length is, and an answer that lies about its range is refused.
- * @throws RegistryError `UNAVAILABLE`, `TIMED_OUT`, `SIZE_MISMATCH`, `BAD_RESPONSE`; the reason of `signal`.
+ * @throws RegistryError `UNAVAILABLE`, `TIMED_OUT`, `SIZE_MISMATCH`, `BAD_RESPONSE`; the reason of `signal`; what `sink` throws.
  * @see RFC 9110 section 14.4
  */
-export async function* streamBlob(
-  options: BlobStreamOptions,
-): AsyncGenerator<Uint8Array, void, undefined> {
+export async function pourBlob(options: BlobPourOptions, sink: BlobSink): Promise<void> {
   const { what, url, sizeBytes, signal } = options;
-  let offset = options.offsetBytes;
-  if (offset > 0 && offset === sizeBytes) return;
+  const reception = new Reception(sink, options);
+  if (reception.offset > 0 && reception.offset === sizeBytes) return;
   for (let fruitless = 0; ; ) {
-    const response = await options.open(offset);
-    const start = offset;
+    const start = reception.offset;
+    const response = await options.open(start);
     let fault: unknown;
     try {
-      let surplus = checkHead(response, { what, offset, sizeBytes });
-      for await (const chunk of response.body as AsyncIterable<Buffer>) {
-        const skipped = Math.min(surplus, chunk.byteLength);
-        surplus -= skipped;
-        const bytes = chunk.subarray(skipped);
-        offset += bytes.byteLength;
-        if (offset > sizeBytes) throw sizeMismatch(what, sizeBytes, 'more');
-        if (bytes.byteLength > 0) yield bytes;
+      try {
+        reception.surplus = checkHead(response, { what, offset: start, sizeBytes });
+      } catch (error) {
+        await response.body.discard();
+        throw error;
       }
-      if (offset === sizeBytes) return;
+      await response.body.pour(reception);
+      if (reception.offset === sizeBytes) return;
     } catch (error) {
       signal?.throwIfAborted();
+      if (reception.refusal !== undefined) throw reception.refusal.reason;
       if (!isTransientFault(error)) throw connectionError({ what, url }, error);
       fault = error;
-    } finally {
-      // Reached by an early `return()` of the reader too: the connection must not stay open.
-      if (!response.body.destroyed) response.body.on('error', () => undefined).destroy();
     }
+    const { offset } = reception;
     if (offset === sizeBytes && offset > start) return;
     fruitless = offset > start ? 1 : fruitless + 1;
     if (fruitless > MAX_FRUITLESS_CONNECTIONS) throw cutConnection(options, offset, fault);
+  }
+}
+
+/** Counts what a sink takes, over several connections. */
+class Reception implements BlobSink {
+  /** How much of the blob the sink has. */
+  offset: number;
+  /** How many bytes to come the sink has already. */
+  surplus = 0;
+  /** Why the sink takes no more, which is no fault of the connection whatever its code says. */
+  refusal: { readonly reason: unknown } | undefined;
+  readonly #sink: BlobSink;
+  readonly #options: BlobPourOptions;
+
+  constructor(sink: BlobSink, options: BlobPourOptions) {
+    this.#sink = sink;
+    this.#options = options;
+    this.offset = options.offsetBytes;
+  }
+
+  write(chunk: Uint8Array): boolean {
+    const { what, sizeBytes } = this.#options;
+    const skipped = Math.min(this.surplus, chunk.byteLength);
+    this.surplus -= skipped;
+    const bytes = skipped === 0 ? chunk : chunk.subarray(skipped);
+    this.offset += bytes.byteLength;
+    if (this.offset > sizeBytes) throw sizeMismatch(what, sizeBytes, 'more');
+    if (bytes.byteLength === 0) return true;
+    try {
+      return this.#sink.write(bytes);
+    } catch (reason) {
+      throw this.#refuse(reason);
+    }
+  }
+
+  async drained(): Promise<void> {
+    await this.#sink.drained().catch((reason: unknown) => {
+      throw this.#refuse(reason);
+    });
+  }
+
+  #refuse(reason: unknown): unknown {
+    this.refusal = { reason };
+    return reason;
   }
 }
 
@@ -100,7 +140,7 @@ function sizeMismatch(what: string, sizeBytes: number, found: string): RegistryE
   );
 }
 
-function cutConnection(options: BlobStreamOptions, offset: number, fault: unknown): RegistryError {
+function cutConnection(options: BlobPourOptions, offset: number, fault: unknown): RegistryError {
   const reason = connectionError(options, fault ?? new Error('the body ended early'));
   return new RegistryError(
     reason.code === 'TIMED_OUT' ? 'TIMED_OUT' : 'UNAVAILABLE',

@@ -1,7 +1,8 @@
 import type { Credential } from '../auth/credential.js';
 import { type Digest, digestOf, isDigest } from '../digest.js';
 import { type Authorization, Authorizer } from './authorizer.js';
-import { streamBlob } from './blob-stream.js';
+import type { BlobSink } from './blob-sink.js';
+import { pourBlob } from './blob-stream.js';
 import { allowsPlainHttp, isLocalOnlyHost, type RegistryHost, registryHost } from './hosts.js';
 import {
   errorForStatus,
@@ -9,11 +10,10 @@ import {
   parseErrorBody,
   RegistryError,
 } from './registry-error.js';
+import { readBounded } from './response-body.js';
 import {
   connectionError,
-  discard,
   isTransientFault,
-  readBounded,
   type Transport,
   type TransportRequest,
   type TransportResponse,
@@ -99,7 +99,7 @@ export class RegistryClient {
       method: 'HEAD',
       url: this.#manifestUrl(request),
     });
-    await discard(response);
+    await response.body.discard();
     if (response.status === 401)
       throw errorForStatus(401, { what, host: response.host, body: NOTHING_SAID });
     return response.status === 200 ? announcedDigest(response, what) : undefined;
@@ -151,27 +151,29 @@ export class RegistryClient {
   }
 
   /**
-   * Streams a blob from `offsetBytes` on, over as many connections as it takes. Its length is checked, its digest is not.
-   * @throws RegistryError
+   * Pours a blob from `offsetBytes` on, over as many connections as it takes. Its length is checked, its digest is not.
+   * @throws RegistryError; what `sink` throws.
    */
-  streamBlob(
-    request: BlobRequest,
-    offsetBytes: number,
-  ): AsyncGenerator<Uint8Array, void, undefined> {
+  async pourBlob(request: BlobRequest, sink: BlobSink, offsetBytes: number): Promise<void> {
     const what = `Cannot pull "${request.image}": layer ${request.digest}`;
     const url = this.#blobUrl(request);
-    const open = (offset: number) => this.#get({ ...request, what, url, accept: '*/*', offset });
-    return streamBlob({ ...request, what, url, offsetBytes, open });
+    const open = async (offset: number) => {
+      const headers = { accept: '*/*', ...rangeHeaders(offset) };
+      const asked = { ...request, what, method: 'GET' as const, url, headers };
+      return expectContent(await this.#send(asked, 'sendForBlob'), what);
+    };
+    return pourBlob({ ...request, what, url, offsetBytes, open }, sink);
   }
 
   /**
-   * Streams a foreign layer from one of the addresses in its descriptor: without credentials, by HTTPS unless plain HTTP is allowed there.
-   * @throws RegistryError
+   * Pours a foreign layer from one of the addresses in its descriptor: without credentials, by HTTPS unless plain HTTP is allowed there.
+   * @throws RegistryError; what `sink` throws.
    */
-  streamForeignBlob(
+  async pourForeignBlob(
     request: BlobRequest,
+    sink: BlobSink,
     { url, offsetBytes }: { readonly url: string; readonly offsetBytes: number },
-  ) {
+  ): Promise<void> {
     const what = `Cannot pull "${request.image}": foreign layer ${request.digest}`;
     const target = URL.canParse(url) ? new URL(url) : undefined;
     const isPlain =
@@ -187,16 +189,10 @@ export class RegistryClient {
     }
     const open = async (offset: number) => {
       const headers = rangeHeaders(offset);
-      const response = await this.#transport.send({
-        ...request,
-        what,
-        method: 'GET',
-        url: target,
-        headers,
-      });
-      return expectContent(response, what);
+      const asked = { ...request, what, url: target, headers };
+      return expectContent(await this.#transport.sendForBlob(asked), what);
     };
-    return streamBlob({ ...request, what, url: target, offsetBytes, open });
+    return pourBlob({ ...request, what, url: target, offsetBytes, open }, sink);
   }
 
   /**
@@ -207,7 +203,7 @@ export class RegistryClient {
     const what = `Cannot log in to ${this.host.domain}`;
     const url = new URL(`${this.host.origin}/v2/`);
     const response = await this.#send({ method: 'GET', url, what, signal });
-    await discard(await expectContent(response, what));
+    await (await expectContent(response, what)).body.discard();
   }
 
   /** Fetches what is read as a whole; a body that breaks is asked for again. */
@@ -227,8 +223,8 @@ export class RegistryClient {
     }
   }
 
-  async #get(request: DocumentRequest & { readonly offset?: number }): Promise<TransportResponse> {
-    const headers = { accept: request.accept, ...rangeHeaders(request.offset ?? 0) };
+  async #get(request: DocumentRequest): Promise<TransportResponse> {
+    const headers = { accept: request.accept };
     return expectContent(await this.#send({ ...request, method: 'GET', headers }), request.what);
   }
 
@@ -238,6 +234,7 @@ export class RegistryClient {
       readonly path?: string;
       readonly headers?: Readonly<Record<string, string>>;
     },
+    by: 'send' | 'sendForBlob' = 'send',
   ): Promise<TransportResponse> {
     const { what, signal, path } = request;
     const scopes = path === undefined ? [] : [`repository:${path}:pull`];
@@ -246,10 +243,10 @@ export class RegistryClient {
     for (let attempt = 0; ; attempt++) {
       const headers =
         authorization === undefined ? base : { ...base, authorization: authorization.value };
-      const response = await this.#transport.send({ ...request, headers });
+      const response = await this.#transport[by]({ ...request, headers });
       const isFinal = authorization?.isFresh === true || attempt === MAX_AUTHORIZATIONS;
       if (response.status !== 401 || isFinal || response.host !== request.url.host) return response;
-      await discard(response);
+      await response.body.discard();
       const refused: Authorization | undefined = authorization;
       authorization = await this.#authorizer.answer(response, { scopes, refused, what, signal });
     }
@@ -292,7 +289,7 @@ async function readDocument(
     );
   const announced = Number(response.headers['content-length'] ?? 0);
   if (announced > maxBytes) {
-    response.body.on('error', () => undefined).destroy();
+    await response.body.discard();
     throw refuse(`${announced} bytes`);
   }
   const { bytes, isComplete } = await readBounded(response.body, maxBytes);

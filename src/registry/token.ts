@@ -1,13 +1,9 @@
 import { basicAuthorization, type Credential, type Secret } from '../auth/credential.js';
 import type { Challenge } from './challenge.js';
 import { allowsPlainHttp } from './hosts.js';
-import {
-  errorForStatus,
-  MAX_ERROR_BODY_BYTES,
-  parseErrorBody,
-  RegistryError,
-} from './registry-error.js';
-import { readBounded, type Transport, type TransportResponse } from './transport.js';
+import { errorForStatus, parseErrorBody, RegistryError } from './registry-error.js';
+import { readBounded } from './response-body.js';
+import type { Transport, TransportResponse } from './transport.js';
 
 export interface TokenRequest {
   readonly challenge: Challenge;
@@ -107,7 +103,7 @@ class TokenExchange {
       signal: this.#request.signal,
     });
     if (secret.kind === 'password' && POST_UNSUPPORTED.has(response.status)) {
-      await response.body.dump({ limit: MAX_ERROR_BODY_BYTES }).catch(() => undefined);
+      await response.body.discard();
       return this.get(basicAuthorization(secret.username, secret.password));
     }
     return this.#read(response);

@@ -1,7 +1,10 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Dispatcher } from 'undici';
+import type { BlobConnectionPool } from './blob-connection-pool.js';
 import { allowsPlainHttp, isLocalOnlyHost } from './hosts.js';
 import { RegistryError } from './registry-error.js';
+import { type ResponseBody, UndiciBody } from './response-body.js';
+import { ResponseHeadError, type ResponseHeaders } from './response-head.js';
 
 export interface TransportOptions {
   /** Registries that speak plain HTTP; loopback ones need no entry. */
@@ -35,7 +38,7 @@ export interface TransportRequest {
   readonly method: 'GET' | 'HEAD' | 'POST';
   readonly url: URL;
   readonly headers: Readonly<Record<string, string>>;
-  readonly body?: string;
+  readonly body?: string | undefined;
   /** What is fetched, for errors: `Cannot pull "x": manifest`. */
   readonly what: string;
   readonly signal?: AbortSignal | undefined;
@@ -43,13 +46,15 @@ export interface TransportRequest {
 
 export interface TransportResponse {
   readonly status: number;
-  /** Lower-case names; repeated headers as a list. */
-  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
+  readonly headers: ResponseHeaders;
   /** Host that answered in the end, after redirects. */
   readonly host: string;
-  /** The caller reads it to its end or destroys it. */
-  readonly body: Dispatcher.ResponseData['body'];
+  /** The caller pours or discards it. */
+  readonly body: ResponseBody;
 }
+
+/** Sends one request, once, to where it says. */
+type Exchange = (request: TransportRequest) => Promise<TransportResponse>;
 
 const MAX_REDIRECTS = 10;
 const REDIRECT_STATUSES = new Set([301, 302, 303, 307, 308]);
@@ -78,19 +83,24 @@ export class Transport {
   readonly #options: TransportOptions;
   readonly #direct: Dispatcher;
   readonly #proxied: Dispatcher;
+  readonly #blobs: BlobConnectionPool;
 
   private constructor(
     options: TransportOptions,
-    dispatchers: { direct: Dispatcher; proxied: Dispatcher },
+    clients: { direct: Dispatcher; proxied: Dispatcher; blobs: BlobConnectionPool },
   ) {
     this.#options = options;
-    this.#direct = dispatchers.direct;
-    this.#proxied = dispatchers.proxied;
+    this.#direct = clients.direct;
+    this.#proxied = clients.proxied;
+    this.#blobs = clients.blobs;
   }
 
-  /** Loads the HTTP client (slow to load, so not before it is needed). `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` are honoured but for loopback hosts. */
+  /** Loads the HTTP clients (slow to load, so not before it is needed). `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` are honoured but for loopback hosts. */
   static async open(options: Partial<TransportOptions> = {}): Promise<Transport> {
-    const { Agent, EnvHttpProxyAgent } = await import('undici');
+    const [{ Agent, EnvHttpProxyAgent }, { BlobConnectionPool }] = await Promise.all([
+      import('undici'),
+      import('./blob-connection-pool.js'),
+    ]);
     const merged = { ...DEFAULT_TRANSPORT_OPTIONS, ...options };
     const agentOptions = {
       connect: { timeout: merged.connectTimeoutMs },
@@ -104,7 +114,7 @@ export class Transport {
     const { HTTP_PROXY, HTTPS_PROXY, http_proxy, https_proxy } = process.env;
     const hasProxy = [HTTP_PROXY, HTTPS_PROXY, http_proxy, https_proxy].some(Boolean);
     const proxied = hasProxy ? new EnvHttpProxyAgent(agentOptions) : direct;
-    return new Transport(merged, { direct, proxied });
+    return new Transport(merged, { direct, proxied, blobs: new BlobConnectionPool(merged) });
   }
 
   get insecureRegistries(): readonly string[] {
@@ -116,14 +126,30 @@ export class Transport {
    * faults of the connection the request is sent again.
    * @throws RegistryError `UNAVAILABLE`, `TIMED_OUT` or `BAD_RESPONSE`; the reason of `signal`.
    */
-  async send(request: TransportRequest): Promise<TransportResponse> {
+  send(request: TransportRequest): Promise<TransportResponse> {
+    return this.#deliver(request, (hop) => this.#exchange(hop));
+  }
+
+  /** As {@link send}, for a GET whose answer may be large: its body costs little to pour. */
+  sendForBlob(request: Omit<TransportRequest, 'method' | 'body'>): Promise<TransportResponse> {
+    return this.#deliver({ ...request, method: 'GET' }, (hop) => this.#exchangeForBlob(hop));
+  }
+
+  /** Closes the idle connections and cuts those in use. */
+  async close(): Promise<void> {
+    this.#blobs.close();
+    await this.#direct.destroy();
+    if (this.#proxied !== this.#direct) await this.#proxied.destroy();
+  }
+
+  async #deliver(request: TransportRequest, exchange: Exchange): Promise<TransportResponse> {
     for (let attempt = 1; ; attempt++) {
       const isLast = attempt >= this.#options.maxAttempts;
       let pauseMs: number;
       try {
-        const response = await this.#follow(request);
+        const response = await this.#follow(request, exchange);
         if (isLast || !RETRY_STATUSES.has(response.status)) return response;
-        await discard(response);
+        await response.body.discard();
         pauseMs = this.#pauseMs(attempt, response.headers['retry-after']);
       } catch (error) {
         request.signal?.throwIfAborted();
@@ -136,19 +162,13 @@ export class Transport {
     }
   }
 
-  /** Closes the idle connections and cuts those in use. */
-  async close(): Promise<void> {
-    await this.#direct.destroy();
-    if (this.#proxied !== this.#direct) await this.#proxied.destroy();
-  }
-
-  async #follow(request: TransportRequest): Promise<TransportResponse> {
+  async #follow(request: TransportRequest, exchange: Exchange): Promise<TransportResponse> {
     let { url, method, headers, body } = request;
     for (let redirects = 0; ; redirects++) {
-      const response = await this.#request({ ...request, url, method, headers }, body);
+      const response = await exchange({ ...request, url, method, headers, body });
       const location = response.headers['location'];
       if (!REDIRECT_STATUSES.has(response.status) || typeof location !== 'string') return response;
-      await discard(response);
+      await response.body.discard();
       if (redirects >= MAX_REDIRECTS) {
         throw new RegistryError(
           'BAD_RESPONSE',
@@ -201,10 +221,9 @@ export class Transport {
     return target;
   }
 
-  async #request(request: TransportRequest, body: string | undefined): Promise<TransportResponse> {
-    const { url, method, headers, signal } = request;
-    const dispatcher = isLocalOnlyHost(url.hostname) ? this.#direct : this.#proxied;
-    const response = await dispatcher.request({
+  async #exchange(request: TransportRequest): Promise<TransportResponse> {
+    const { url, method, headers, body, signal } = request;
+    const response = await this.#dispatcherFor(url).request({
       origin: url.origin,
       path: url.pathname + url.search,
       method,
@@ -216,8 +235,23 @@ export class Transport {
       status: response.statusCode,
       headers: response.headers,
       host: url.host,
-      body: response.body,
+      body: new UndiciBody(response.body),
     };
+  }
+
+  async #exchangeForBlob(request: TransportRequest): Promise<TransportResponse> {
+    const { url, signal } = request;
+    if (this.#dispatcherFor(url) === this.#direct) {
+      const headers = { 'user-agent': this.#options.userAgent, ...request.headers };
+      const answer = await this.#blobs.get({ url, headers, signal });
+      if (answer !== undefined) return { ...answer, host: url.host };
+    }
+    // By a proxy, or of another form than most: undici knows all of it.
+    return this.#exchange(request);
+  }
+
+  #dispatcherFor(url: URL): Dispatcher {
+    return isLocalOnlyHost(url.hostname) ? this.#direct : this.#proxied;
   }
 
   #pauseMs(attempt: number, retryAfter: string | string[] | undefined): number {
@@ -253,6 +287,10 @@ export function connectionError(
   error: unknown,
 ): RegistryError {
   if (error instanceof RegistryError) return error;
+  if (error instanceof ResponseHeadError) {
+    const problem = `${request.what}: bad answer from ${request.url.host}: ${error.message}`;
+    return new RegistryError('BAD_RESPONSE', problem, { cause: error });
+  }
   const code = String((error as { code?: unknown } | null)?.code ?? '');
   const timedOut = code.endsWith('TIMEOUT') || code === 'ETIMEDOUT';
   const text =
@@ -262,30 +300,6 @@ export function connectionError(
     `${request.what}: no answer from ${request.url.host}: ${text}`,
     { cause: error },
   );
-}
-
-/** Reads at most `maxBytes` of a body and ends it. `isComplete` is false when there was more. */
-export async function readBounded(
-  body: TransportResponse['body'],
-  maxBytes: number,
-): Promise<{ readonly bytes: Buffer; readonly isComplete: boolean }> {
-  const chunks: Buffer[] = [];
-  let length = 0;
-  for await (const chunk of body as AsyncIterable<Buffer>) {
-    length += chunk.byteLength;
-    if (length > maxBytes) {
-      body.on('error', () => undefined).destroy();
-      return { bytes: Buffer.concat(chunks), isComplete: false };
-    }
-    chunks.push(chunk);
-  }
-  return { bytes: Buffer.concat(chunks, length), isComplete: true };
-}
-
-/** Ends a body that nobody wants. Short ones are read so that the connection can be used again. */
-export async function discard(response: Pick<TransportResponse, 'body'>): Promise<void> {
-  // What is thrown away cannot fail.
-  await response.body.dump({ limit: 64 * 1024 }).catch(() => undefined);
 }
 
 function withoutCredentials(headers: Readonly<Record<string, string>>): Record<string, string> {

@@ -1,17 +1,19 @@
-import { mkdir, rename } from 'node:fs/promises';
+import { type FileHandle, mkdir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Config } from '../config.js';
 import type { Digest } from '../digest.js';
 import type { LayerForm, LayerJob, LayerResult, NativeBinding } from '../native.js';
-
-/** How many pieces are taken from a source before other events have their turn. */
-const WRITES_BETWEEN_TURNS = 64;
+import type { BlobSink } from '../registry/blob-sink.js';
 
 /** Where the compressed bytes of a layer come from. */
 export type LayerSource =
-  /** From a network: the bytes from `offset` to the end. The store iterates once, and calls `return()` when it wants no more. */
-  | { readonly stream: (offset: number, signal: AbortSignal) => AsyncIterable<Uint8Array> }
+  /**
+   * From a network: pours all of them, once, until the end or until `signal` fires; the sink throws from then on. Between pieces it lets other events have
+   * their turn, as whoever reads from a socket or a file does.
+   */
+  | { readonly pour: (sink: BlobSink, signal: AbortSignal) => Promise<void> }
+  /** From a file of its own, opened when it is needed and closed when the ingest, which several callers may share, is over. */
+  | { readonly openFile: () => Promise<FileHandle> }
   /** From an open file, read from its current offset to its end; stays the caller's, who keeps it open until the ingest settles. */
   | { readonly fd: number };
 
@@ -28,7 +30,7 @@ export interface LayerJobRun {
   readonly diffId: Digest;
   readonly source: LayerSource;
   readonly signal: AbortSignal;
-  /** Compressed bytes taken so far, as they come from a stream. */
+  /** Compressed bytes taken so far; all of them at once when they are in a file. */
   readonly onProgress: (bytes: number) => void;
 }
 
@@ -40,7 +42,7 @@ export async function runLayerJob(run: LayerJobRun): Promise<LayerResult> {
   run.signal.throwIfAborted();
   await mkdir(run.directory, { recursive: true, mode: 0o700 });
   const { limits } = run.config;
-  let drained: (() => void) | undefined;
+  const room = new Room();
   const job = new run.native.LayerJob({
     form: run.form,
     directory: run.directory,
@@ -54,7 +56,7 @@ export async function runLayerJob(run: LayerJobRun): Promise<LayerResult> {
       maxMetadataBytes: limits.layerMetadataBytes,
       reserveBytes: limits.diskReserveBytes,
     },
-    onDrain: () => drained?.(),
+    onDrain: () => room.open(),
   });
   // Ends the source when the caller gives up, and when the job has failed by itself.
   const ended = new AbortController();
@@ -62,19 +64,16 @@ export async function runLayerJob(run: LayerJobRun): Promise<LayerResult> {
   run.signal.addEventListener('abort', abort, { once: true });
   job.failed.catch((error) => ended.abort(error));
   let finished: Promise<LayerResult> | undefined;
+  let file: FileHandle | undefined;
   try {
-    if ('fd' in run.source) {
-      job.readFrom(run.source.fd);
+    if ('pour' in run.source) {
+      const sink = new JobSink(job, { room, signal: ended.signal, onProgress: run.onProgress });
+      // A source that ignores the signal must not keep a failed job waiting.
+      await untilAborted(run.source.pour(sink, ended.signal), ended.signal);
     } else {
-      await pump(job, {
-        chunks: run.source.stream(0, ended.signal),
-        signal: ended.signal,
-        onProgress: run.onProgress,
-        drain: () =>
-          new Promise<void>((resolve) => {
-            drained = resolve;
-          }),
-      });
+      file = 'openFile' in run.source ? await run.source.openFile() : undefined;
+      job.readFrom('fd' in run.source ? run.source.fd : (file as FileHandle).fd);
+      run.onProgress(run.sizeBytes);
     }
     const aborting = () => job.abort();
     run.signal.addEventListener('abort', aborting, { once: true });
@@ -94,42 +93,52 @@ export async function runLayerJob(run: LayerJobRun): Promise<LayerResult> {
     throw run.signal.aborted ? run.signal.reason : cause;
   } finally {
     run.signal.removeEventListener('abort', abort);
+    await file?.close();
   }
 }
 
-async function pump(
-  job: LayerJob,
-  {
-    chunks,
-    signal,
-    onProgress,
-    drain,
-  }: {
-    readonly chunks: AsyncIterable<Uint8Array>;
-    readonly signal: AbortSignal;
-    readonly onProgress: (bytes: number) => void;
-    readonly drain: () => Promise<void>;
-  },
-): Promise<void> {
-  let received = 0;
-  let writes = 0;
-  const iterator = chunks[Symbol.asyncIterator]();
-  try {
-    for (;;) {
-      // A source that ignores the signal must not keep a failed job waiting.
-      const step = await untilAborted(iterator.next(), signal);
-      if (step.done === true) return;
-      const isRoom = job.write(step.value);
-      received += step.value.byteLength;
-      onProgress(received);
-      if (!isRoom) await untilAborted(drain(), signal);
-      // A source that always has bytes would otherwise keep the failure of the job from being heard.
-      if (++writes % WRITES_BETWEEN_TURNS === 0) await nextTurn();
-    }
-  } catch (error) {
-    // Closes the connection; it has nothing more to say, and may be waiting for its next byte.
-    void iterator.return?.().catch(() => undefined);
-    throw error;
+interface JobSinkOptions {
+  readonly room: Room;
+  readonly signal: AbortSignal;
+  readonly onProgress: (bytes: number) => void;
+}
+
+/** Writes into a job, and throws once nothing more is wanted. */
+class JobSink implements BlobSink {
+  readonly #job: LayerJob;
+  readonly #options: JobSinkOptions;
+  #received = 0;
+
+  constructor(job: LayerJob, options: JobSinkOptions) {
+    this.#job = job;
+    this.#options = options;
+  }
+
+  write(chunk: Uint8Array): boolean {
+    const { room, signal, onProgress } = this.#options;
+    signal.throwIfAborted();
+    const isRoom = this.#job.write(chunk);
+    if (!isRoom) room.close();
+    this.#received += chunk.byteLength;
+    onProgress(this.#received);
+    return isRoom;
+  }
+
+  drained(): Promise<void> {
+    const { room, signal } = this.#options;
+    return untilAborted(room.opened, signal);
+  }
+}
+
+/** Whether a job takes more bytes now. */
+class Room {
+  opened: Promise<void> = Promise.resolve();
+  open: () => void = () => undefined;
+
+  close(): void {
+    this.opened = new Promise((resolve) => {
+      this.open = resolve;
+    });
   }
 }
 

@@ -5,7 +5,7 @@ import { type Digest, digestHex } from '../digest.js';
 import type { LayerForm, LayerResult, NativeBinding } from '../native.js';
 import type { Collection } from '../record-store.js';
 import type { LayerDescriptors } from './layer-descriptors.js';
-import type { LayerDurability } from './layer-durability.js';
+import { filesOfLayer, type LayerDurability } from './layer-durability.js';
 import type { LayerFiles } from './layer-files.js';
 import { type LayerSource, publishLayer, runLayerJob } from './layer-ingest.js';
 import type { LayerLinks } from './layer-links.js';
@@ -141,10 +141,9 @@ export class LayerMaker {
   /** Has a stored layer brought to the disk in the background. */
   scheduleSync(record: LayerRecord, { isBlobNew }: { readonly isBlobNew: boolean }): void {
     const { durability, files, records } = this.#options;
+    const path = files.layer(record.diffId);
     durability.schedule({
-      form: record.form,
-      path: files.layer(record.diffId),
-      ...(isBlobNew ? { blobPath: record.blobPath } : {}),
+      ...filesOfLayer(record.form, path, isBlobNew ? record.blobPath : undefined),
       onSynced: () =>
         records.update(record.diffId, (current) =>
           current?.generation === record.generation ? { ...current, synced: true } : current,

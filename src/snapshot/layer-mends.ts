@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { chainId, type Digest, digestHex } from '../digest.js';
 import type { LayerForm, NativeBinding } from '../native.js';
 import type { Collection } from '../record-store.js';
-import type { LayerDurability } from './layer-durability.js';
+import { filesOfLayer, type LayerDurability } from './layer-durability.js';
 import type { LayerFiles } from './layer-files.js';
 import type { LayerLinks } from './layer-links.js';
 import type { LayerLocks } from './layer-lock.js';
@@ -139,8 +139,7 @@ export class LayerMends {
   #scheduleSync(record: MendRecord): void {
     const { durability, files, records } = this.#options;
     durability.schedule({
-      form: record.form,
-      path: files.mend(record.id),
+      ...filesOfLayer(record.form, files.mend(record.id)),
       onSynced: () =>
         records.update(record.id, (current) =>
           current?.generation === record.generation ? { ...current, synced: true } : current,

@@ -64,7 +64,10 @@ export class LayerRecovery {
   async #repairSuspects(): Promise<void> {
     const { locks, records } = this.#options;
     for (const { value } of records.list()) {
-      if (!this.#isSuspect(value)) continue;
+      if (!this.#isSuspect(value)) {
+        if (!value.synced) await this.#syncLater(value);
+        continue;
+      }
       await locks.hold(layerLock(value.diffId), {
         action: async () => {
           const record = records.get(value.diffId);
@@ -72,6 +75,11 @@ export class LayerRecovery {
         },
       });
     }
+  }
+
+  /** The process that made it ended before it was on the disk. */
+  async #syncLater(record: LayerRecord): Promise<void> {
+    this.#options.maker.scheduleSync(record, { isBlobNew: await exists(record.blobPath) });
   }
 
   #isSuspect(record: LayerRecord): boolean {

@@ -161,7 +161,10 @@ export class LayerStore {
         (signal) =>
           this.#locks.hold(layerLock(options.diffId), {
             signal,
-            action: () => this.#ingestLocked(options, { signal, listeners }),
+            action: () =>
+              this.#durability.duringFetch(() =>
+                this.#ingestLocked(options, { signal, listeners }),
+              ),
           }),
         { signal: options.signal },
       );
@@ -250,9 +253,19 @@ export class LayerStore {
     await this.#locks.hold(layerLock(diffId), { action: () => this.#maker.remove(diffId) });
   }
 
-  /** Waits for syncs and deletions under way and closes the descriptors. Containers that run keep their layers. */
+  /** Has a published file brought to the disk in the background, when nothing is being fetched. */
+  syncLater(path: string): void {
+    this.#durability.schedule({ files: [path] });
+  }
+
+  /** Brings to the disk what is not there yet, which otherwise happens in the background when nothing is being fetched. */
+  settled(): Promise<void> {
+    return this.#durability.settled();
+  }
+
+  /** Waits for the sync and the deletions under way and closes the descriptors. Containers that run keep their layers. */
   async close(): Promise<void> {
-    await this.#durability.settled();
+    await this.#durability.close();
     await this.#files.close();
     await this.#descriptors.close();
   }

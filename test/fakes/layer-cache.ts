@@ -1,11 +1,20 @@
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import type { FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { type Digest, digestOf } from '../../src/digest.js';
 import { NativeError } from '../../src/errors.js';
 import type { CollectableLayers } from '../../src/image/collect.js';
 import type { LayerCache, LayerIngest } from '../../src/image/unpack.js';
+
+async function readAndClose(file: FileHandle): Promise<Buffer> {
+  try {
+    return await file.readFile();
+  } finally {
+    await file.close();
+  }
+}
 
 /** A layer store that keeps blobs and remembers diff IDs, and makes no file system: for tests of what stands above it. */
 export class FakeLayerCache implements LayerCache, CollectableLayers {
@@ -26,6 +35,8 @@ export class FakeLayerCache implements LayerCache, CollectableLayers {
     this.diffIds.delete(diffId);
   }
 
+  syncLater(): void {}
+
   async ingest({
     digest,
     diffId,
@@ -41,12 +52,17 @@ export class FakeLayerCache implements LayerCache, CollectableLayers {
       let length = 0;
       const stored = existsSync(blobPath) ? readFileSync(blobPath) : undefined;
       const isIntact = stored !== undefined && digestOf(stored) === digest;
-      for await (const chunk of isIntact ? [stored] : source.stream(0, signal)) {
+      const write = (chunk: Uint8Array) => {
         signal.throwIfAborted();
-        chunks.push(chunk);
+        // Its memory is used again.
+        chunks.push(Uint8Array.from(chunk));
         length += chunk.byteLength;
         onProgress(length);
-      }
+        return true;
+      };
+      if (isIntact) write(stored);
+      else if ('pour' in source) await source.pour({ write, drained: async () => {} }, signal);
+      else write(await readAndClose(await source.openFile()));
       const blob = Buffer.concat(chunks);
       const fail = (code: string) => new NativeError({ code, message: `expected ${digest}` });
       if (blob.byteLength !== sizeBytes) throw fail('SIZE_MISMATCH');

@@ -177,7 +177,8 @@ export function refuse(
   headers: Record<string, string> = {},
 ): void {
   const body = JSON.stringify({ errors: [{ code, message: `because of ${code}` }] });
-  response.writeHead(status, { 'content-type': 'application/json', ...headers }).end(body);
+  const about = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) };
+  response.writeHead(status, { ...about, ...headers }).end(body);
 }
 
 /** Applies to the first `count` requests that match; the rest is left alone. */

@@ -135,7 +135,7 @@ test.each<[Omit<NativeProgram, 'name'> & { readonly name: string }, () => Buffer
   [
     {
       name: 'decompress-fuzz',
-      sources: ['decompress', 'gzip', 'zstd_stream']
+      sources: ['decompress', 'gzip', 'isal_inflater', 'zlib_inflater', 'zstd_stream']
         .map((name) => `native/layer/${name}.cc`)
         .concat('test/fuzz/decompress_fuzz.cc'),
       libraries: ['z', 'zstd'],

@@ -67,7 +67,14 @@ const forms: readonly [string, Buffer, string][] = [
   ['zstd with a window of 128 MiB', zstd(tar, '--long=27'), 'zstd'],
 ];
 
-describe.each(forms)('a layer in %s', (_, blob, compression) => {
+// Whatever a machine has to inflate gzip with, the layer is the same.
+const cases = forms.flatMap(([name, blob, compression]) =>
+  (['fastest', 'zlib'] as const)
+    .filter((library) => library === 'fastest' || compression === 'gzip')
+    .map((library) => ({ name, blob, compression, gzipLibrary: library })),
+);
+
+describe.each(cases)('a layer in $name ($gzipLibrary)', ({ blob, compression, gzipLibrary }) => {
   const expected = {
     digest: digestOf(blob),
     sizeBytes: blob.length,
@@ -78,8 +85,10 @@ describe.each(forms)('a layer in %s', (_, blob, compression) => {
   };
 
   test('written in chunks', async () => {
-    const job = new TestJob(root);
-    expect(await job.run(blob, 10_007)).toMatchObject(expected);
+    const job = new TestJob(root, { gzipLibrary });
+    // The head of a compressed stream byte by byte.
+    for (let at = 0; at < 40; at++) job.job.write(blob.subarray(at, at + 1));
+    expect(await job.run(blob.subarray(40), 10_007)).toMatchObject(expected);
     await job.job.failed;
     expect(readFileSync(join(job.directory, 'blob')).equals(blob)).toBe(true);
     const layer = join(job.directory, 'layer');
@@ -92,7 +101,7 @@ describe.each(forms)('a layer in %s', (_, blob, compression) => {
     writeFileSync(file, blob);
     const fd = openSync(file, 'r');
     try {
-      const job = new TestJob(root, { form: 'directory', saveBlob: false });
+      const job = new TestJob(root, { form: 'directory', saveBlob: false, gzipLibrary });
       job.job.readFrom(fd);
       expect(await job.job.finish()).toMatchObject(expected);
       expect(readdirSync(job.directory)).toEqual(['layer']);
@@ -102,6 +111,19 @@ describe.each(forms)('a layer in %s', (_, blob, compression) => {
       closeSync(fd);
     }
   });
+});
+
+test('gzip with a name, a comment and extra fields in its head, whichever library inflates it', async () => {
+  const plain = gzipSync(tar);
+  const head = Buffer.from(plain.subarray(0, 10));
+  head[3] = 4 | 8 | 16;
+  const extra = Buffer.concat([Buffer.from([0xe8, 3]), Buffer.alloc(1000, 7)]);
+  const text = Buffer.from('name\0comment\0');
+  const blob = Buffer.concat([head, extra, text, plain.subarray(10)]);
+  for (const gzipLibrary of ['fastest', 'zlib'] as const) {
+    const job = new TestJob(root, { gzipLibrary });
+    expect(await job.run(blob, 13)).toMatchObject({ diffId: digestOf(tar) });
+  }
 });
 
 test('all expectations are met: the job succeeds', async () => {

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach } from 'vitest';
 import type { Credential } from '../../src/auth/credential.js';
+import type { BlobSink } from '../../src/registry/blob-sink.js';
 import { RegistryClient } from '../../src/registry/client.js';
 import { RegistryError } from '../../src/registry/registry-error.js';
 import { Transport } from '../../src/registry/transport.js';
@@ -46,9 +47,11 @@ export async function failure(promise: Promise<unknown>): Promise<RegistryError>
   return error;
 }
 
-export async function readAll(chunks: AsyncIterable<Uint8Array>): Promise<Buffer> {
+/** What `pour` brings. */
+export async function readAll(pour: (sink: BlobSink) => Promise<void>): Promise<Buffer> {
   const parts: Uint8Array[] = [];
-  for await (const chunk of chunks) parts.push(chunk);
+  const write = (chunk: Uint8Array) => parts.push(Uint8Array.from(chunk)) > 0;
+  await pour({ write, drained: async () => undefined });
   return Buffer.concat(parts);
 }
 

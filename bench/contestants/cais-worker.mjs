@@ -1,0 +1,142 @@
+// A process with an open engine, as a daemon or an embedding program would be: reads commands as lines of JSON, answers with lines of JSON.
+//   node cais-worker.mjs ROOT RUN FORM
+import { closeSync } from 'node:fs';
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { createInterface } from 'node:readline';
+import { Engine } from '../../dist/engine.js';
+import { loadNative, SUPERVISOR_PATH } from '../../dist/native.js';
+
+const [root = '', run = '', form = ''] = process.argv.slice(2);
+const IMAGE_NAME = 'bench.localhost/image:bench';
+
+const engine = await Engine.open({
+  root,
+  run,
+  layerForm: /** @type {'image' | 'directory'} */ (form),
+  cgroupParent: 'cais-bench-engine',
+});
+
+/**
+ * A root file system that a container could start on: the layers opened, mended where that is needed, and an overlay over them.
+ * @param {string} image
+ */
+async function mountRoot(image) {
+  const { layers } = engine.images.inspect(image);
+  const lower = await engine.layers.lowerOf(layers.map(({ diffId }) => diffId));
+  return loadNative().mountOverlay({
+    lower,
+    volatile: false,
+    linkDirectory: `${root}/l`,
+    supervisorPath: SUPERVISOR_PATH,
+  });
+}
+
+/** @param {() => Promise<unknown>} action */
+async function timed(action) {
+  const started = performance.now();
+  await action();
+  return { seconds: (performance.now() - started) / 1000 };
+}
+
+/** @type {number | undefined} */
+let treeFd;
+
+/** @type {Readonly<Record<string, (argument: string) => Promise<object>>>} */
+const commands = {
+  // What the first request of a process costs once (loading the HTTP client): no image, so nothing of one is there afterwards.
+  warmUp: async (host) => {
+    await engine.images.pull(`${host}/bench/none:none`).catch(() => undefined);
+    return {};
+  },
+  pull: (reference) =>
+    timed(async () => {
+      await engine.images.pull(reference);
+      closeSync(await mountRoot(reference));
+    }),
+  load: (directory) =>
+    timed(async () => {
+      await engine.images.load(directory, { name: IMAGE_NAME });
+      closeSync(await mountRoot(IMAGE_NAME));
+    }),
+  tree: async () => {
+    const [image] = engine.images.list();
+    treeFd = await mountRoot(image?.id ?? '');
+    // Behind the link of procfs.
+    return { path: `/proc/${process.pid}/fd/${treeFd}/.` };
+  },
+  untree: async () => {
+    if (treeFd !== undefined) closeSync(treeFd);
+    treeFd = undefined;
+    return {};
+  },
+  // Ends when the trees are deleted, too: `close` waits for what goes on in the background.
+  remove: () =>
+    timed(async () => {
+      const [image] = engine.images.list();
+      await engine.images.remove(image?.id ?? '');
+      await engine.close();
+    }),
+  firstStart: () =>
+    timed(async () => {
+      const [image] = engine.images.list();
+      const pod = await engine.pods.run({
+        apiVersion: 'v1',
+        kind: 'Pod',
+        metadata: { name: 'first' },
+        spec: {
+          hostNetwork: true,
+          restartPolicy: 'Never',
+          containers: [
+            {
+              name: 'true',
+              image: image?.names[0] ?? '',
+              imagePullPolicy: 'Never',
+              command: ['/bin/true'],
+            },
+          ],
+        },
+      });
+      const { exitCode } = await pod.wait();
+      if (exitCode !== 0) throw new Error(`/bin/true ended with ${exitCode}`);
+      await pod[Symbol.asyncDispose]();
+    }),
+  // Several images at once; how long the main thread kept others waiting meanwhile.
+  concurrent: async (argument) => {
+    const delays = monitorEventLoopDelay({ resolution: 1 });
+    delays.enable();
+    /** @type {string[]} */
+    const references = JSON.parse(argument);
+    const result = await timed(() =>
+      Promise.all(
+        references.map(async (reference) => {
+          await engine.images.pull(reference);
+          closeSync(await mountRoot(reference));
+        }),
+      ),
+    );
+    delays.disable();
+    // The histogram counts from one tick of its own timer to the next, so the resolution is part of each value.
+    const ms = (/** @type {number} */ nanoseconds) => Math.max(0, nanoseconds / 1e6 - 1);
+    return {
+      ...result,
+      delays: {
+        p50Ms: ms(delays.percentile(50)),
+        p99Ms: ms(delays.percentile(99)),
+        p999Ms: ms(delays.percentile(99.9)),
+        maxMs: ms(delays.max),
+      },
+    };
+  },
+};
+
+process.stdout.write('{"ready":true}\n');
+for await (const line of createInterface({ input: process.stdin })) {
+  const { command, argument = '' } = JSON.parse(line);
+  try {
+    const answer = await commands[command]?.(argument);
+    process.stdout.write(`${JSON.stringify({ done: command, ...answer })}\n`);
+  } catch (error) {
+    process.stdout.write(`${JSON.stringify({ done: command, error: String(error) })}\n`);
+  }
+}
+await engine.close();

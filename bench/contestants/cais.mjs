@@ -1,0 +1,236 @@
+import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { median } from '../limit/arithmetic.mjs';
+import { openPlace } from '../place.mjs';
+import { makeVariants } from '../variants.mjs';
+
+/** @import { ConcurrentSummary, Contestant, DaemonHandle, Found, RunPlace, Workload } from '../contract.js' */
+
+const ROOT = join(import.meta.dirname, '../..');
+const WORKER = join(import.meta.dirname, 'cais-worker.mjs');
+const CLI = join(ROOT, 'bin/cais');
+const COMMAND_TIMEOUT_MS = 600_000;
+
+/**
+ * cais in both forms of its layers: the engine in a process that is there already, as an embedding program or a daemon is, and the
+ * command line, whose every call starts a process.
+ * @returns {Promise<Found[]>}
+ */
+export async function findCais() {
+  if (
+    !existsSync(join(ROOT, 'dist/engine.js')) ||
+    !existsSync(join(ROOT, 'build/Release/cais.node'))
+  ) {
+    return [{ product: 'cais', missing: 'it is not built; run "npm run setup"' }];
+  }
+  const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
+  return [
+    engine({ form: 'image', version }),
+    engine({ form: 'directory', version }),
+    commandLine({ form: 'image', version }),
+  ];
+}
+
+/**
+ * A worker that has an open engine, spoken to line by line.
+ * @typedef {object} Worker
+ * @property {(command: string, argument?: string) => Promise<any>} ask
+ * @property {DaemonHandle} daemon
+ */
+
+/**
+ * @param {RunPlace} place
+ * @param {'image' | 'directory'} form
+ * @returns {Promise<Worker>}
+ */
+async function startWorker(place, form) {
+  const run = runDirectory(place);
+  mkdirSync(run, { recursive: true });
+  const daemon = await place.daemon([
+    process.execPath,
+    WORKER,
+    join(place.directory, 'cais'),
+    run,
+    form,
+  ]);
+  await daemon.until(/^\{"ready":true\}$/);
+  return {
+    daemon,
+    ask: async (command, argument = '') => {
+      const mark = daemon.log().length;
+      daemon.write(JSON.stringify({ command, argument }));
+      await daemon.until(new RegExp(`^\\{"done":"${command}"`), COMMAND_TIMEOUT_MS);
+      const line = daemon
+        .log()
+        .slice(mark)
+        .split('\n')
+        .find((each) => each.startsWith(`{"done":"${command}"`));
+      const answer = JSON.parse(line ?? '{}');
+      if (answer.error !== undefined) throw new Error(answer.error);
+      return answer;
+    },
+  };
+}
+
+/**
+ * Sockets need short paths, so they are not on the run's disk.
+ * @param {RunPlace} place
+ */
+function runDirectory(place) {
+  return join('/run', `cais-bench-${place.directory.split('/').at(-1)?.slice(-12)}`);
+}
+
+/** @param {Workload} workload */
+function hostOf({ reference }) {
+  return reference.split('/')[0] ?? '';
+}
+
+/**
+ * @param {{ readonly form: 'image' | 'directory', readonly version: string }} options
+ * @returns {Contestant}
+ */
+function engine({ form, version }) {
+  /** @type {Worker | undefined} */
+  let worker;
+  const ask = (/** @type {string} */ command, argument = '') => {
+    if (worker === undefined) throw new Error('The worker is not there');
+    return worker.ask(command, argument);
+  };
+  return {
+    name: `cais-${form}`,
+    title: `cais, ${form} form`,
+    product: 'cais',
+    version,
+    questions: ['extract', 'pull'],
+    verifies: true,
+    form,
+    prepare: async (place) => {
+      worker = await startWorker(place, form);
+      // What a process that has pulled before has behind it: the HTTP client is loaded. Nothing of an image is there.
+      if (place.question === 'pull') await ask('warmUp', hostOf(place.workload));
+    },
+    execute: async ({ question, workload }) => {
+      const { seconds } = await (question === 'pull'
+        ? ask('pull', workload.reference)
+        : ask('load', workload.layoutDirectory));
+      return seconds;
+    },
+    tree: async (_, visit) => {
+      const { path } = await ask('tree');
+      try {
+        await visit(path);
+      } finally {
+        await ask('untree');
+      }
+    },
+    remove: async () => (await ask('remove')).seconds,
+    firstStart: async () => (await ask('firstStart')).seconds,
+    cleanup: async (place) => {
+      await worker?.daemon.stop();
+      worker = undefined;
+      rmSync(runDirectory(place), { recursive: true, force: true });
+    },
+  };
+}
+
+/**
+ * @param {{ readonly form: 'image' | 'directory', readonly version: string }} options
+ * @returns {Contestant}
+ */
+function commandLine({ form, version }) {
+  const global = (/** @type {RunPlace} */ place) => [
+    CLI,
+    '--root',
+    join(place.directory, 'cais'),
+    '--run',
+    runDirectory(place),
+    '--layer-form',
+    form,
+  ];
+  return {
+    name: `cais-cli-${form}`,
+    title: `cais, ${form} form, command line`,
+    product: 'cais',
+    version,
+    questions: ['extract', 'pull'],
+    verifies: true,
+    form,
+    prepare: async () => {},
+    execute: async (place) => {
+      const { question, workload } = place;
+      const command =
+        question === 'pull'
+          ? ['pull', workload.reference]
+          : ['load', '--name', 'bench.localhost/image:bench', workload.layoutDirectory];
+      return (await place.run([...global(place), ...command])).seconds;
+    },
+    tree: async (place, visit) => {
+      const worker = await startWorker(place, form);
+      try {
+        await visit((await worker.ask('tree')).path);
+      } finally {
+        await worker.ask('untree');
+        await worker.daemon.stop();
+      }
+    },
+    cleanup: async (place) => {
+      rmSync(runDirectory(place), { recursive: true, force: true });
+    },
+  };
+}
+
+/**
+ * Pulls eight different images at the same time, in one engine: two of each small workload and compression, which differ in one file of each layer.
+ * @param {{ readonly workloads: readonly Workload[], readonly directory: string, readonly rounds: number }} options
+ * @returns {Promise<Omit<ConcurrentSummary, 'sumOfLimitsSeconds'>>}
+ */
+export async function measureConcurrent({ workloads, directory, rounds }) {
+  const small = workloads.filter(({ name }) => name !== 'big');
+  const images = await makeVariants(small, Math.ceil(8 / Math.max(1, small.length)));
+  const chosen = images.slice(0, 8);
+  const [first] = small;
+  if (first === undefined) throw new Error('There is neither debian nor app to pull');
+  /** @type {{ seconds: number, delays: ConcurrentSummary['eventLoopDelay'], peakMemoryBytes: number }[]} */
+  const results = [];
+  for (let round = 0; round < rounds; round++) {
+    const below = join(directory, `round-${round}`);
+    mkdirSync(below);
+    const { place, measure, close } = await openPlace({
+      question: 'pull',
+      workload: first,
+      directory: below,
+    });
+    try {
+      const worker = await startWorker(place, 'image');
+      await worker.ask('warmUp', hostOf(first));
+      /** @type {ConcurrentSummary['eventLoopDelay'] | undefined} */
+      let delays;
+      const cost = await measure(async () => {
+        const answer = await worker.ask('concurrent', JSON.stringify(chosen));
+        delays = answer.delays;
+        return answer.seconds;
+      });
+      if (delays === undefined) throw new Error('The worker measured no delays');
+      results.push({ seconds: cost.seconds, delays, peakMemoryBytes: cost.peakMemoryBytes });
+    } finally {
+      await close();
+      rmSync(runDirectory(place), { recursive: true, force: true });
+      rmSync(below, { recursive: true, force: true });
+    }
+  }
+  const seconds = results.map((result) => result.seconds);
+  /** @param {keyof ConcurrentSummary['eventLoopDelay']} key */
+  const delay = (key) => median(results.map(({ delays }) => delays[key]));
+  return {
+    images: chosen,
+    seconds,
+    medianSeconds: median(seconds),
+    eventLoopDelay: {
+      p50Ms: delay('p50Ms'),
+      p99Ms: delay('p99Ms'),
+      p999Ms: delay('p999Ms'),
+      maxMs: Math.max(...results.map(({ delays }) => delays.maxMs)),
+    },
+    peakMemoryBytes: Math.max(...results.map(({ peakMemoryBytes }) => peakMemoryBytes)),
+  };
+}
