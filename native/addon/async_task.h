@@ -13,6 +13,7 @@
 
 #include "addon/napi_errors.h"
 #include "kernel/result.h"
+#include "layer/workers.h"
 
 namespace cais {
 
@@ -61,6 +62,8 @@ class AsyncPool {
 struct AddonData {
   explicit AddonData(Napi::Env env) : pool(env) {}
   Napi::FunctionReference error_class;
+  // Of all layer jobs. Before the pool, so that it goes last.
+  Workers workers;
   AsyncPool pool;
 };
 

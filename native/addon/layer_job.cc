@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "addon/async_task.h"
 #include "addon/napi_args.h"
 #include "addon/napi_errors.h"
 #include "layer/pipeline.h"
@@ -170,7 +171,8 @@ LayerJob::LayerJob(const Napi::CallbackInfo& info) : Napi::ObjectWrap<LayerJob>(
   }
   options.on_room = [raw = state.get()] { raw->Post(Event::kRoom); };
   options.on_end = [raw = state.get()] { raw->Post(Event::kEnd); };
-  Result<std::unique_ptr<LayerPipeline>> pipeline = LayerPipeline::Start(std::move(options));
+  Result<std::unique_ptr<LayerPipeline>> pipeline =
+      LayerPipeline::Start(Data(env).workers, std::move(options));
   if (!pipeline.ok()) {
     (void)napi_release_threadsafe_function(state->events, napi_tsfn_abort);
     Throw(env, pipeline.failure());

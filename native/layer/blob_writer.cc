@@ -10,18 +10,24 @@ Status BlobWriter::CreateFile(int directory_fd, uint64_t reserve_bytes) {
       ::openat(directory_fd, "blob", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!fd_) return Errno("create", "blob");
   reserve_.emplace(fd_.get(), reserve_bytes);
+  allocation_.emplace(fd_.get());
   return Done{};
 }
 
-Status BlobWriter::Write(std::string_view bytes) {
-  size_bytes_ += bytes.size();
+Status BlobWriter::Count(size_t bytes) {
+  size_bytes_ += bytes;
   if (expected_.size_bytes && size_bytes_ > *expected_.size_bytes) {
     return Refuse("SIZE_MISMATCH", "The blob has more bytes than the " +
                                        std::to_string(*expected_.size_bytes) + " announced");
   }
+  return Done{};
+}
+
+Status BlobWriter::Write(std::string_view bytes) {
   sha256_.Update(bytes);
   if (!fd_) return Done{};
   if (Status reserved = reserve_->Take(bytes.size()); !reserved.ok()) return reserved;
+  allocation_->Cover(size_bytes_);
   while (!bytes.empty()) {
     const ssize_t written = ::write(fd_.get(), bytes.data(), bytes.size());
     if (written < 0) {
@@ -38,6 +44,7 @@ Result<BlobSummary> BlobWriter::Finish() {
     return Refuse("SIZE_MISMATCH", "The blob has " + std::to_string(size_bytes_) + " bytes, " +
                                        std::to_string(*expected_.size_bytes) + " were announced");
   }
+  if (allocation_) allocation_->Trim(size_bytes_);
   BlobSummary summary{sha256_.Finish(), size_bytes_};
   if (expected_.digest && summary.digest != *expected_.digest) {
     return Refuse("DIGEST_MISMATCH",

@@ -8,6 +8,7 @@
 #include "kernel/result.h"
 #include "kernel/unique_fd.h"
 #include "layer/disk_reserve.h"
+#include "layer/preallocation.h"
 #include "layer/sha256.h"
 
 namespace cais {
@@ -30,7 +31,9 @@ class BlobWriter {
 
   // Creates `blob` in the directory `directory_fd` (borrowed). It must not exist.
   Status CreateFile(int directory_fd, uint64_t reserve_bytes);
-  // SIZE_MISMATCH as soon as there are more bytes than expected; they are not written.
+  // Counts bytes that are to be written: SIZE_MISMATCH as soon as there are more than expected.
+  Status Count(size_t bytes);
+  // Bytes that have been counted.
   Status Write(std::string_view bytes);
   // Compares size and digest: SIZE_MISMATCH, DIGEST_MISMATCH.
   Result<BlobSummary> Finish();
@@ -41,6 +44,7 @@ class BlobWriter {
   uint64_t size_bytes_ = 0;
   UniqueFd fd_;
   std::optional<DiskReserve> reserve_;
+  std::optional<Preallocation> allocation_;
 };
 
 }  // namespace cais

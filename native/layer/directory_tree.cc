@@ -15,7 +15,7 @@
 #include "layer/file_creator.h"
 #include "layer/layer_end.h"
 #include "layer/layer_tree.h"
-#include "layer/private_umask.h"
+#include "layer/preallocation.h"
 
 namespace cais {
 namespace {
@@ -28,6 +28,7 @@ constexpr uint64_t kBlockBytes = 4096;
 constexpr mode_t kPermissions = 0777;
 constexpr mode_t kDirectoryMode = 0755;
 constexpr mode_t kRootMode = 0700;
+constexpr mode_t kNoMode = ~mode_t{0};
 
 // Without the set-group-ID bit, group or access control list of the directory above, which every
 // file below would inherit.
@@ -44,6 +45,8 @@ Status MakePlain(int root_fd) {
 
 // Larger files are written as they come, by the thread that reads the tar.
 constexpr uint64_t kMaxHandedOverBytes = 128 << 10;
+// From here on it pays to allocate blocks ahead.
+constexpr uint64_t kLargeBytes = 4 << 20;
 
 uint64_t BlocksOf(uint64_t bytes) { return (bytes + kBlockBytes - 1) / kBlockBytes * kBlockBytes; }
 
@@ -64,8 +67,10 @@ std::pair<timespec, timespec> TimesOf(const LayerInode& inode) {
 // in Finish, so that nothing written later changes their times.
 class DirectoryTree final : public LayerEnd {
  public:
-  DirectoryTree(int job_fd, std::shared_ptr<UniqueFd> root, const EndLimits& limits)
+  DirectoryTree(int job_fd, std::shared_ptr<UniqueFd> root, bool exact_modes,
+                const EndLimits& limits)
       : job_fd_(job_fd),
+        exact_modes_(exact_modes),
         tree_(limits),
         root_(root),
         directories_(tree_, root),
@@ -73,9 +78,13 @@ class DirectoryTree final : public LayerEnd {
 
   void Keep(const std::shared_ptr<const void>& owner) override { owner_ = owner; }
 
-  // Called for each piece of the tar, before anything in it. Nobody but the creators may hold the
-  // last one while this thread waits for the next.
-  Status TarBytes(std::string_view) override { return Named(creators_.Flush()); }
+  void Release() override {
+    owner_.reset();
+    creators_.Flush();
+  }
+
+  // Called for each piece of the tar, before anything in it.
+  Status TarBytes(std::string_view) override { return Named(creators_.NextOwner()); }
 
   Status Entry(TarEntry entry) override {
     Result<LayerChange> added = tree_.Add(entry);
@@ -120,6 +129,7 @@ class DirectoryTree final : public LayerEnd {
       }
       if (const Status opened = OpenFile(); !opened.ok()) return opened;
     }
+    if (allocation_) allocation_->Cover(file_offset + bytes.size());
     while (!bytes.empty()) {
       const ssize_t written =
           ::pwrite(file_.get(), bytes.data(), bytes.size(), static_cast<off_t>(file_offset));
@@ -141,6 +151,8 @@ class DirectoryTree final : public LayerEnd {
       if (const Status opened = OpenFile(); !opened.ok()) return opened;
     }
     const LayerInode& inode = tree_.inode(tree_.place(file_place_).inode);
+    if (allocation_) allocation_->Trim(inode.size);
+    allocation_.reset();
     // A hole at the end of a sparse file.
     if (inode.size > file_end_ && ::ftruncate(file_.get(), static_cast<off_t>(inode.size)) != 0) {
       return Errno("ftruncate", tree_.PathOf(file_place_));
@@ -216,6 +228,11 @@ class DirectoryTree final : public LayerEnd {
                          O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
                          tree_.inode(place.inode).mode & kPermissions));
     if (!file_) return Errno("openat", tree_.PathOf(file_place_));
+    const LayerInode& inode = tree_.inode(place.inode);
+    allocation_.reset();
+    if (inode.size >= kLargeBytes && inode.tar_offset != LayerInode::kScattered) {
+      allocation_.emplace(file_.get());
+    }
     return Done{};
   }
 
@@ -325,7 +342,7 @@ class DirectoryTree final : public LayerEnd {
   }
 
   // The mode of what was created with `mode`.
-  mode_t Created(mode_t mode) const { return umask_.Created(mode & kPermissions); }
+  mode_t Created(mode_t mode) const { return exact_modes_ ? mode & kPermissions : kNoMode; }
 
   // What a file takes, without asking the file system: its blocks of data. A sparse file is asked
   // about.
@@ -415,7 +432,8 @@ class DirectoryTree final : public LayerEnd {
   }
 
   int job_fd_;
-  const PrivateUmask umask_;
+  // Whether files come with the mode they are created with.
+  const bool exact_modes_;
   const uid_t uid_ = ::geteuid();
   const gid_t gid_ = ::getegid();
   LayerTree tree_;
@@ -426,6 +444,7 @@ class DirectoryTree final : public LayerEnd {
   uint64_t discarded_count_ = 0;
   // The current entry, while it is a file that has not been handed over.
   UniqueFd file_;
+  std::optional<Preallocation> allocation_;
   PlaceId file_place_ = kNoId;
   uint64_t file_end_ = 0;  // of what is written of it
   uint64_t layer_bytes_ = 0;
@@ -439,13 +458,17 @@ class DirectoryTree final : public LayerEnd {
 }  // namespace
 
 Result<std::unique_ptr<LayerEnd>> OpenDirectoryTree(int directory_fd, const EndLimits& limits) {
-  if (::mkdirat(directory_fd, "layer", 0700) != 0) return Errno("mkdirat", "layer");
+  if (::mkdirat(directory_fd, "layer", kPermissions) != 0) return Errno("mkdirat", "layer");
   auto root = std::make_shared<UniqueFd>(
       ::openat(directory_fd, "layer", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (!*root) return Errno("openat", "layer");
+  // Shows if this thread has a umask; workers have none, other callers may.
+  struct stat status;
+  if (::fstat(root->get(), &status) != 0) return Errno("fstat", "layer");
+  const bool exact_modes = (status.st_mode & kPermissions) == kPermissions;
   if (Status made = MakePlain(root->get()); !made.ok()) return std::move(made.failure());
   return Result<std::unique_ptr<LayerEnd>>(
-      std::make_unique<DirectoryTree>(directory_fd, std::move(root), limits));
+      std::make_unique<DirectoryTree>(directory_fd, std::move(root), exact_modes, limits));
 }
 
 }  // namespace cais

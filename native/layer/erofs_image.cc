@@ -39,6 +39,7 @@ class ErofsImage final : public LayerEnd {
     ErofsMetadata metadata(tree_, writer_);
     const Status written = metadata.Write();
     if (!written.ok()) return written.failure();
+    writer_.Trim();
     struct stat status;
     if (::fstat(fd_.get(), &status) != 0) return Errno("fstat", "layer");
     return EndSummary{tree_.entries(), static_cast<uint64_t>(status.st_blocks) * 512,

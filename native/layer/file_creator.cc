@@ -133,25 +133,35 @@ Status FileCreators::Add(uint32_t directory, const std::shared_ptr<const void>& 
         workers_.begin(), workers_.end(),
         [](const Worker& one, const Worker& other) { return one.Load() < other.Load(); });
   }
-  chosen_->batch.owner = owner;
-  chosen_->batch.files.push_back(std::move(file));
-  if (chosen_->batch.files.size() >= kBatchFiles) chosen_->Push();
+  FileBatch& batch = chosen_->batch;
+  if (batch.owners.empty() || batch.owners.back() != owner) batch.owners.push_back(owner);
+  batch.files.push_back(std::move(file));
+  if (batch.files.size() >= kBatchFiles) chosen_->Push();
   return Done{};
 }
 
-std::optional<FileFailure> FileCreators::Flush() {
-  std::optional<FileFailure> failure;
+std::optional<FileFailure> FileCreators::NextOwner() {
   for (Worker& worker : workers_) {
-    worker.Push();
-    if (!failure) failure = worker.creator->failure();
+    if (worker.batch.owners.size() >= kBatchOwners) worker.Push();
   }
-  return failure;
+  return FirstFailure();
+}
+
+void FileCreators::Flush() {
+  for (Worker& worker : workers_) worker.Push();
 }
 
 std::optional<FileFailure> FileCreators::Drain() {
-  (void)Flush();
+  Flush();
   for (Worker& worker : workers_) worker.creator->Drain();
-  return Flush();
+  return FirstFailure();
+}
+
+std::optional<FileFailure> FileCreators::FirstFailure() const {
+  for (const Worker& worker : workers_) {
+    if (auto failure = worker.creator->failure()) return failure;
+  }
+  return std::nullopt;
 }
 
 Status FileCreators::StartThreads() {

@@ -34,7 +34,7 @@ struct NewFile {
 
 // Files made one after the other. Keeps the memory in which their data lies.
 struct FileBatch {
-  std::shared_ptr<const void> owner;
+  std::vector<std::shared_ptr<const void>> owners;
   std::vector<NewFile> files;
 };
 
@@ -83,15 +83,19 @@ class FileCreators {
   // Takes a file whose data lies in memory of `owner`; the threads are started with the first one.
   // Files of one directory that come together go to the same thread.
   Status Add(uint32_t directory, const std::shared_ptr<const void>& owner, NewFile file);
-  // Has everything that was added made in the end: nobody but the threads holds memory of an owner
-  // any more. Tells the first failure so far.
-  std::optional<FileFailure> Flush();
-  // Flushes and waits until everything is made.
+  // Call when there is another owner. Bounds how many of them wait here for more files; tells the
+  // first failure so far.
+  std::optional<FileFailure> NextOwner();
+  // Keeps nothing back: what was added is made, and its owners are let go, as soon as can be.
+  void Flush();
+  // Waits until everything is made.
   std::optional<FileFailure> Drain();
 
  private:
   static constexpr size_t kThreads = 2;
+  // Waking a thread takes as long as making two files.
   static constexpr size_t kBatchFiles = 32;
+  static constexpr size_t kBatchOwners = 2;
 
   struct Worker {
     std::unique_ptr<FileCreator> creator;
@@ -102,6 +106,7 @@ class FileCreators {
   };
 
   Status StartThreads();
+  std::optional<FileFailure> FirstFailure() const;
 
   std::vector<Worker> workers_;
   Worker* chosen_ = nullptr;

@@ -11,6 +11,7 @@ namespace cais {
 ImageWriter::ImageWriter(int fd, uint64_t reserve_bytes)
     : fd_(fd),
       reserve_(fd, reserve_bytes),
+      allocation_(fd),
       buffer_(std::make_unique_for_overwrite<char[]>(kBufferBytes)) {}
 
 Status ImageWriter::Write(std::string_view bytes, uint64_t offset) {
@@ -86,6 +87,7 @@ Status ImageWriter::AppendDirectly(std::string_view bytes) {
   if (const Status reserved = reserve_.Take(bytes.size()); !reserved.ok()) return reserved;
   if (checksum_) checksum_->Update(bytes);
   position_ += bytes.size();
+  allocation_.Cover(position_);
   return Write(bytes, position_ - bytes.size());
 }
 

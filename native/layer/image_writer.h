@@ -8,6 +8,7 @@
 
 #include "kernel/result.h"
 #include "layer/disk_reserve.h"
+#include "layer/preallocation.h"
 #include "layer/sha256.h"
 
 namespace cais {
@@ -34,6 +35,9 @@ class ImageWriter {
   // Writes over bytes that were appended and flushed earlier.
   Status Overwrite(uint64_t offset, std::string_view bytes);
 
+  // Everything is appended and flushed: gives back blocks that were allocated ahead.
+  void Trim() { allocation_.Trim(position_); }
+
   // Bytes appended so far.
   uint64_t position() const { return position_; }
 
@@ -46,6 +50,7 @@ class ImageWriter {
 
   int fd_;
   DiskReserve reserve_;
+  Preallocation allocation_;
   std::unique_ptr<char[]> buffer_;
   size_t buffered_ = 0;
   uint64_t position_ = 0;

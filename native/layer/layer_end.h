@@ -67,8 +67,11 @@ class LayerEnd {
  public:
   virtual ~LayerEnd() = default;
   // The views of the calls that follow lie in memory of `owner`, so whoever keeps it may use them
-  // for longer. It belongs to a bounded pool: nobody may keep one for ever.
+  // for longer. It belongs to a bounded pool: nobody may keep one after Release, but to finish at
+  // once what needs it.
   virtual void Keep(const std::shared_ptr<const void>& owner) { (void)owner; }
+  // There is nothing to read for now, perhaps because all of the pool is being kept.
+  virtual void Release() {}
   virtual Status TarBytes(std::string_view bytes) = 0;
   virtual Status Entry(TarEntry entry) = 0;
   // Data of the current regular file: `bytes` belong at `file_offset`.

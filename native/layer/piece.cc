@@ -16,6 +16,13 @@ PieceRef PiecePool::Acquire() {
   return Take(lock);
 }
 
+PieceRef PiecePool::TryAcquire() {
+  std::unique_lock lock(mutex_);
+  piece_wanted_ = in_use_ >= options_.max_pieces;
+  if (piece_wanted_) return nullptr;
+  return Take(lock);
+}
+
 PieceRef PiecePool::AcquireNow() {
   std::unique_lock lock(mutex_);
   return Take(lock);
@@ -37,6 +44,7 @@ PieceRef PiecePool::Take(std::unique_lock<std::mutex>& lock) {
 void PiecePool::GiveBack(Piece* piece) {
   std::unique_ptr<Piece> owned(piece);
   bool tell = false;
+  bool tell_free = false;
   {
     std::lock_guard lock(mutex_);
     --in_use_;
@@ -46,9 +54,11 @@ void PiecePool::GiveBack(Piece* piece) {
       room_wanted_ = false;
       tell = true;
     }
+    if (in_use_ < options_.max_pieces) tell_free = std::exchange(piece_wanted_, false);
   }
   freed_.notify_one();
   if (tell && options_.on_room) options_.on_room();
+  if (tell_free && options_.on_free) options_.on_free();
 }
 
 bool PiecePool::HasRoom() {
@@ -67,27 +77,22 @@ void PiecePool::Stop() {
 }
 
 void PieceQueue::Push(PieceRef piece) {
-  {
-    std::lock_guard lock(mutex_);
-    if (stopped_) return;
-    pieces_.push_back(std::move(piece));
-  }
-  changed_.notify_one();
+  std::lock_guard lock(mutex_);
+  if (!stopped_) pieces_.push_back(std::move(piece));
 }
 
 void PieceQueue::Close() {
-  {
-    std::lock_guard lock(mutex_);
-    closed_ = true;
-  }
-  changed_.notify_one();
+  std::lock_guard lock(mutex_);
+  closed_ = true;
 }
 
-std::optional<PieceRef> PieceQueue::Pop() {
-  std::unique_lock lock(mutex_);
-  changed_.wait(lock, [this] { return stopped_ || closed_ || !pieces_.empty(); });
-  if (stopped_) return std::nullopt;
-  if (pieces_.empty()) return PieceRef();
+PieceRef PieceQueue::TryPop(bool& ended) {
+  std::lock_guard lock(mutex_);
+  ended = false;
+  if (pieces_.empty()) {
+    ended = closed_ && !stopped_;
+    return nullptr;
+  }
   PieceRef piece = std::move(pieces_.front());
   pieces_.pop_front();
   return piece;
@@ -95,12 +100,9 @@ std::optional<PieceRef> PieceQueue::Pop() {
 
 void PieceQueue::Stop() {
   std::deque<PieceRef> dropped;
-  {
-    std::lock_guard lock(mutex_);
-    stopped_ = true;
-    dropped.swap(pieces_);
-  }
-  changed_.notify_all();
+  std::lock_guard lock(mutex_);
+  stopped_ = true;
+  dropped.swap(pieces_);
 }
 
 }  // namespace cais

@@ -37,6 +37,8 @@ class PiecePool {
     // Called without locks, on any thread, when HasRoom() has answered false and half of the pieces
     // are free again.
     std::function<void()> on_room;
+    // Called likewise when TryAcquire() has answered null and a piece is free.
+    std::function<void()> on_free;
   };
 
   explicit PiecePool(Options options);
@@ -45,6 +47,8 @@ class PiecePool {
 
   // An empty piece; waits for one. Null once stopped.
   PieceRef Acquire();
+  // An empty piece, or null: then `on_free` will be called.
+  PieceRef TryAcquire();
   // For producers that must not wait (the main thread): beyond the bound when it has to be.
   PieceRef AcquireNow();
   // Whether another piece is free; when not, `on_room` will be called.
@@ -62,24 +66,23 @@ class PiecePool {
   std::vector<std::unique_ptr<Piece>> free_;
   size_t in_use_ = 0;
   bool room_wanted_ = false;
+  bool piece_wanted_ = false;
   bool stopped_ = false;
 };
 
-// Hands pieces from one thread to one other, in order. Bounded by the pool that the pieces are
-// from.
+// Hands pieces from one stage to one other, in order. Bounded by the pool that the pieces are from.
 class PieceQueue {
  public:
   void Push(PieceRef piece);
   // No more pieces.
   void Close();
-  // Waits for a piece; null: closed and empty; nothing: stopped.
-  std::optional<PieceRef> Pop();
-  // Drops what is in it and ends all waiting, for ever.
+  // The next piece; null when there is none now. `ended` is set when there will be none again.
+  PieceRef TryPop(bool& ended);
+  // Drops what is in it, for ever.
   void Stop();
 
  private:
   std::mutex mutex_;
-  std::condition_variable changed_;
   std::deque<PieceRef> pieces_;
   bool closed_ = false;
   bool stopped_ = false;

@@ -10,9 +10,7 @@
 #include <utility>
 
 #include "layer/disk_reserve.h"
-#include "layer/sha256.h"
 #include "layer/tar_header.h"
-#include "layer/tar_reader.h"
 
 namespace cais {
 namespace {
@@ -25,53 +23,55 @@ constexpr size_t kTarPieces = 8;
 
 }  // namespace
 
-LayerPipeline::LayerPipeline(PipelineOptions options)
+LayerPipeline::LayerPipeline(Workers& workers, PipelineOptions options)
     : options_(std::move(options)),
-      blob_pool_({kPieceBytes, kBlobPieces, options_.on_room}),
-      tar_pool_({kPieceBytes, kTarPieces, {}}) {}
+      // Decompression first: it is the longest of the stages that cannot be divided. The others
+      // catch up when it has no room left.
+      intake_(workers, StageOptions(1, &LayerPipeline::Intake)),
+      decode_(workers, StageOptions(0, &LayerPipeline::Decode)),
+      hash_(workers, StageOptions(2, &LayerPipeline::HashTar)),
+      untar_(workers, StageOptions(1, &LayerPipeline::ReadTar)),
+      blob_pool_({kPieceBytes, kBlobPieces, options_.on_room, {}}),
+      tar_pool_({kPieceBytes, kTarPieces, {}, [this] { decode_.Wake(); }}),
+      blob_(std::move(options_.expected_blob)) {}
 
-Result<std::unique_ptr<LayerPipeline>> LayerPipeline::Start(PipelineOptions options) {
-  std::unique_ptr<LayerPipeline> pipeline(new LayerPipeline(std::move(options)));
-  const std::string& directory = pipeline->options_.directory;
-  pipeline->directory_.Reset(::open(directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-  if (!pipeline->directory_) return Errno("open", directory);
-  pipeline->stop_event_.Reset(::eventfd(0, EFD_CLOEXEC));
-  if (!pipeline->stop_event_) return Errno("eventfd");
-  constexpr std::pair<const char*, Stage> kStages[] = {
-      {"cais-intake", &LayerPipeline::Intake},
-      {"cais-inflate", &LayerPipeline::Decode},
-      {"cais-diffid", &LayerPipeline::HashTar},
-      {"cais-untar", &LayerPipeline::ReadTar},
-  };
-  for (const auto& [name, stage] : kStages) {
-    if (Status started = pipeline->StartThread(name, stage); !started.ok()) {
-      return std::move(started.failure());
-    }
-  }
-  pipeline->Leave();
+Result<std::unique_ptr<LayerPipeline>> LayerPipeline::Start(Workers& workers,
+                                                            PipelineOptions options) {
+  UniqueFd directory(::open(options.directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!directory) return Errno("open", options.directory);
+  UniqueFd stop_event(::eventfd(0, EFD_CLOEXEC));
+  if (!stop_event) return Errno("eventfd");
+  if (Status started = workers.Start(); !started.ok()) return std::move(started.failure());
+  std::unique_ptr<LayerPipeline> pipeline(new LayerPipeline(workers, std::move(options)));
+  pipeline->directory_ = std::move(directory);
+  pipeline->stop_event_ = std::move(stop_event);
   return pipeline;
 }
 
 LayerPipeline::~LayerPipeline() {
   Abort();
-  threads_.clear();
+  std::unique_lock lock(mutex_);
+  ended_changed_.wait(lock, [this] { return ended_; });
 }
 
-Status LayerPipeline::StartThread(const char* name, Stage stage) {
-  std::lock_guard lock(mutex_);
-  // Too late for another thread: the last one may have called on_end.
-  if (failure_) return Done{};
-  Result<Thread> thread = Thread::Start(name, [this, stage] { RunStage(stage); });
-  if (!thread.ok()) return std::move(thread.failure());
-  threads_.push_back(std::move(thread.value()));
+Stage::Options LayerPipeline::StageOptions(size_t urgency, StageFunction run) {
   ++running_;
-  return Done{};
-}
-
-void LayerPipeline::RunStage(Stage stage) {
-  Status result = (this->*stage)();
-  if (!result.ok()) Fail(std::move(result.failure()));
-  Leave();
+  return {urgency,
+          [this, run] {
+            if (failed()) return Step::kEnd;
+            Result<Step> step = (this->*run)();
+            if (step.ok()) return step.value();
+            Fail(std::move(step.failure()));
+            return Step::kEnd;
+          },
+          [this, run] {
+            // The threads of the directory form must have left the directory.
+            if (run == &LayerPipeline::ReadTar) {
+              reader_.reset();
+              end_.reset();
+            }
+            Leave();
+          }};
 }
 
 void LayerPipeline::Leave() {
@@ -80,6 +80,10 @@ void LayerPipeline::Leave() {
     if (--running_ > 0) return;
   }
   if (options_.on_end) options_.on_end();
+  // Under the lock: who waits for this may destroy everything as soon as it is released.
+  std::lock_guard lock(mutex_);
+  ended_ = true;
+  ended_changed_.notify_all();
 }
 
 void LayerPipeline::Fail(Failure failure) {
@@ -87,14 +91,17 @@ void LayerPipeline::Fail(Failure failure) {
     std::lock_guard lock(mutex_);
     if (failure_ || running_ == 0) return;
     failure_ = NameFullDisk(std::move(failure), options_.directory);
+    // Nothing is destroyed before the stages have been told.
+    ++running_;
   }
   for (PieceQueue* queue : {&intake_queue_, &decode_queue_, &hash_queue_, &tar_queue_}) {
     queue->Stop();
   }
   blob_pool_.Stop();
-  tar_pool_.Stop();
   // Ends the poll of FeedFromFile().
   (void)::eventfd_write(stop_event_.get(), 1);
+  for (Stage* stage : {&intake_, &decode_, &hash_, &untar_}) stage->Wake();
+  Leave();
 }
 
 bool LayerPipeline::failed() {
@@ -107,9 +114,20 @@ void LayerPipeline::Abort() {
 }
 
 Result<LayerOutcome> LayerPipeline::TakeOutcome() {
-  threads_.clear();
+  std::unique_lock lock(mutex_);
+  ended_changed_.wait(lock, [this] { return ended_; });
   if (failure_) return *failure_;
   return std::move(outcome_);
+}
+
+void LayerPipeline::Hand(PieceQueue& queue, Stage& stage, PieceRef piece) {
+  queue.Push(std::move(piece));
+  stage.Wake();
+}
+
+void LayerPipeline::CloseQueue(PieceQueue& queue, Stage& stage) {
+  queue.Close();
+  stage.Wake();
 }
 
 bool LayerPipeline::Write(std::string_view bytes) {
@@ -123,22 +141,39 @@ bool LayerPipeline::Write(std::string_view bytes) {
     std::memcpy(writing_->data.get() + writing_->size, bytes.data(), part);
     writing_->size += part;
     bytes.remove_prefix(part);
-    if (writing_->room() == 0) intake_queue_.Push(std::move(writing_));
+    if (writing_->room() == 0) Hand(intake_queue_, intake_, std::move(writing_));
   }
   return blob_pool_.HasRoom();
 }
 
 void LayerPipeline::CloseInput() {
-  if (writing_ != nullptr) intake_queue_.Push(std::move(writing_));
-  intake_queue_.Close();
+  if (writing_ != nullptr) Hand(intake_queue_, intake_, std::move(writing_));
+  CloseQueue(intake_queue_, intake_);
 }
 
 Status LayerPipeline::ReadFrom(int fd) {
   source_fd_ = fd;
-  return StartThread("cais-feed", &LayerPipeline::FeedFromFile);
+  {
+    std::lock_guard lock(mutex_);
+    // Too late for another thread: the last stage may have called on_end.
+    if (failure_) return Done{};
+    ++running_;
+  }
+  Result<Thread> thread = Thread::Start("cais-feed", [this] { FeedFromFile(); });
+  if (!thread.ok()) {
+    Leave();
+    return std::move(thread.failure());
+  }
+  feeder_ = std::move(thread.value());
+  return Done{};
 }
 
-Status LayerPipeline::FeedFromFile() {
+void LayerPipeline::FeedFromFile() {
+  if (Status fed = Feed(); !fed.ok()) Fail(std::move(fed.failure()));
+  Leave();
+}
+
+Status LayerPipeline::Feed() {
   for (;;) {
     PieceRef piece = blob_pool_.Acquire();
     if (piece == nullptr) return Done{};
@@ -153,99 +188,127 @@ Status LayerPipeline::FeedFromFile() {
       const ssize_t got = ::read(source_fd_, piece->data.get() + piece->size, piece->room());
       if (got < 0 && errno != EINTR && errno != EAGAIN) return Errno("read", "source of the layer");
       if (got == 0) {
-        if (piece->size > 0) intake_queue_.Push(std::move(piece));
-        intake_queue_.Close();
+        if (piece->size > 0) Hand(intake_queue_, intake_, std::move(piece));
+        CloseQueue(intake_queue_, intake_);
         return Done{};
       }
       if (got > 0) piece->size += static_cast<size_t>(got);
     }
-    intake_queue_.Push(std::move(piece));
+    Hand(intake_queue_, intake_, std::move(piece));
   }
 }
 
-Status LayerPipeline::Intake() {
-  BlobWriter blob(std::move(options_.expected_blob));
-  if (options_.save_blob) {
-    Status created = blob.CreateFile(directory_.get(), options_.end_limits.reserve_bytes);
-    if (!created.ok()) return created;
+Result<LayerPipeline::Step> LayerPipeline::Intake() {
+  if (!std::exchange(blob_open_, true) && options_.save_blob) {
+    Status created = blob_.CreateFile(directory_.get(), options_.end_limits.reserve_bytes);
+    if (!created.ok()) return std::move(created.failure());
   }
-  for (;;) {
-    std::optional<PieceRef> piece = intake_queue_.Pop();
-    if (!piece) return Done{};
-    if (*piece == nullptr) break;
+  bool ended = false;
+  const PieceRef piece = intake_queue_.TryPop(ended);
+  if (piece != nullptr) {
+    // Too many bytes must not look like a bad layer.
+    if (Status counted = blob_.Count(piece->size); !counted.ok()) {
+      return std::move(counted.failure());
+    }
     // The next stage first, so that both work on the piece at the same time.
-    decode_queue_.Push(*piece);
-    if (Status written = blob.Write((*piece)->view()); !written.ok()) return written;
+    Hand(decode_queue_, decode_, piece);
+    if (Status written = blob_.Write(piece->view()); !written.ok()) {
+      return std::move(written.failure());
+    }
+    return Step::kMore;
   }
-  Result<BlobSummary> summary = blob.Finish();
+  if (!ended) return Step::kWait;
+  Result<BlobSummary> summary = blob_.Finish();
   if (!summary.ok()) return std::move(summary.failure());
   outcome_.blob = std::move(summary.value());
   // Only now: a blob that is cut off shows here as the wrong size or digest, not as a layer that is
   // made wrongly.
-  decode_queue_.Close();
+  CloseQueue(decode_queue_, decode_);
+  return Step::kEnd;
+}
+
+Result<LayerPipeline::Step> LayerPipeline::Decode() {
+  if (compressed_ == nullptr) {
+    bool ended = false;
+    compressed_ = decode_queue_.TryPop(ended);
+    if (compressed_ == nullptr && !ended) return Step::kWait;
+    compressed_rest_ = compressed_ == nullptr ? std::string_view() : compressed_->view();
+    if (!std::exchange(decoder_open_, true)) {
+      if (Status opened = OpenDecoder(compressed_rest_); !opened.ok()) {
+        return std::move(opened.failure());
+      }
+    }
+    if (compressed_ == nullptr) return EndDecode();
+  }
+  return decompressor_ == nullptr ? PassThrough() : Decompress();
+}
+
+Status LayerPipeline::OpenDecoder(std::string_view first_bytes) {
+  outcome_.compression = DetectCompression(first_bytes);
+  if (outcome_.compression != Compression::kNone) {
+    Result<std::unique_ptr<Decompressor>> decompressor =
+        OpenDecompressor(outcome_.compression, options_.gzip_library);
+    if (!decompressor.ok()) return std::move(decompressor.failure());
+    decompressor_ = std::move(decompressor.value());
+    return Done{};
+  }
+  const std::string_view other = UnsupportedCompression(first_bytes);
+  if (!other.empty() && (first_bytes.size() < kTarBlockBytes ||
+                         !ParseTarHeader(first_bytes.substr(0, kTarBlockBytes)).ok())) {
+    return Refuse("BAD_COMPRESSION", "The layer is compressed by " + std::string(other) +
+                                         "; only gzip, zstd and no compression are supported");
+  }
   return Done{};
 }
 
-Status LayerPipeline::Decode() {
-  std::optional<PieceRef> first = decode_queue_.Pop();
-  if (!first) return Done{};
-  const std::string_view bytes = *first == nullptr ? std::string_view() : (*first)->view();
-  outcome_.compression = DetectCompression(bytes);
-  const Status passed = outcome_.compression == Compression::kNone ? PassThrough(std::move(*first))
-                                                                   : Decompress(std::move(*first));
-  if (!passed.ok() || failed()) return passed;
-  hash_queue_.Close();
-  tar_queue_.Close();
-  return Done{};
+Result<LayerPipeline::Step> LayerPipeline::PassThrough() {
+  if (Status published = PublishTar(std::exchange(compressed_, nullptr)); !published.ok()) {
+    return std::move(published.failure());
+  }
+  return Step::kMore;
 }
 
-Status LayerPipeline::PassThrough(PieceRef piece) {
-  if (piece != nullptr) {
-    const std::string_view other = UnsupportedCompression(piece->view());
-    if (!other.empty() && (piece->size < kTarBlockBytes ||
-                           !ParseTarHeader(piece->view().substr(0, kTarBlockBytes)).ok())) {
-      return Refuse("BAD_COMPRESSION", "The layer is compressed by " + std::string(other) +
-                                           "; only gzip, zstd and no compression are supported");
+// Fills one piece of the tar, or uses up one of the blob.
+Result<LayerPipeline::Step> LayerPipeline::Decompress() {
+  if (tar_ == nullptr && (tar_ = tar_pool_.TryAcquire()) == nullptr) return Step::kWait;
+  const auto step =
+      decompressor_->Run(compressed_rest_, tar_->data.get() + tar_->size, tar_->room());
+  if (!step.ok()) return step.failure();
+  const auto [consumed, produced] = step.value();
+  compressed_rest_.remove_prefix(consumed);
+  tar_->size += produced;
+  const bool full = tar_->room() == 0;
+  if (!full && !compressed_rest_.empty() && consumed + produced == 0) {
+    return Refuse("BAD_COMPRESSION", "The decompression of the layer makes no progress");
+  }
+  if (full) {
+    if (Status published = PublishTar(std::exchange(tar_, nullptr)); !published.ok()) {
+      return std::move(published.failure());
     }
+  } else if (compressed_rest_.empty()) {
+    compressed_.reset();
   }
-  while (piece != nullptr) {
-    if (Status published = PublishTar(std::move(piece)); !published.ok()) return published;
-    std::optional<PieceRef> next = decode_queue_.Pop();
-    if (!next) return Done{};
-    piece = std::move(*next);
-  }
-  // The tar is the blob.
-  return CheckDiffId(outcome_.blob.digest);
+  return Step::kMore;
 }
 
-Status LayerPipeline::Decompress(PieceRef piece) {
-  Result<std::unique_ptr<Decompressor>> decompressor =
-      OpenDecompressor(outcome_.compression, options_.gzip_library);
-  if (!decompressor.ok()) return std::move(decompressor.failure());
-  PieceRef tar;
-  while (piece != nullptr) {
-    std::string_view input = piece->view();
-    for (bool full = false; full || !input.empty();) {
-      if (tar == nullptr && (tar = tar_pool_.Acquire()) == nullptr) return Done{};
-      const auto step = decompressor.value()->Run(input, tar->data.get() + tar->size, tar->room());
-      if (!step.ok()) return step.failure();
-      input.remove_prefix(step.value().consumed);
-      tar->size += step.value().produced;
-      full = tar->room() == 0;
-      if (!full && !input.empty() && step.value().consumed + step.value().produced == 0) {
-        return Refuse("BAD_COMPRESSION", "The decompression of the layer makes no progress");
-      }
-      if (!full) continue;
-      if (Status published = PublishTar(std::exchange(tar, nullptr)); !published.ok()) {
-        return published;
+Result<LayerPipeline::Step> LayerPipeline::EndDecode() {
+  if (decompressor_ != nullptr) {
+    if (Status finished = decompressor_->Finish(); !finished.ok()) {
+      return std::move(finished.failure());
+    }
+    if (tar_ != nullptr) {
+      if (Status published = PublishTar(std::exchange(tar_, nullptr)); !published.ok()) {
+        return std::move(published.failure());
       }
     }
-    std::optional<PieceRef> next = decode_queue_.Pop();
-    if (!next) return Done{};
-    piece = std::move(*next);
+    decompressor_.reset();
+  } else if (Status checked = CheckDiffId(outcome_.blob.digest); !checked.ok()) {
+    // The tar is the blob.
+    return std::move(checked.failure());
   }
-  if (Status finished = decompressor.value()->Finish(); !finished.ok()) return finished;
-  return tar == nullptr ? Status(Done{}) : PublishTar(std::move(tar));
+  CloseQueue(hash_queue_, hash_);
+  CloseQueue(tar_queue_, untar_);
+  return Step::kEnd;
 }
 
 Status LayerPipeline::PublishTar(PieceRef piece) {
@@ -255,20 +318,25 @@ Status LayerPipeline::PublishTar(PieceRef piece) {
                                         std::to_string(options_.max_tar_bytes) +
                                         " bytes uncompressed (limit maxTarBytes)");
   }
-  if (outcome_.compression != Compression::kNone) hash_queue_.Push(piece);
-  tar_queue_.Push(std::move(piece));
+  if (outcome_.compression != Compression::kNone) Hand(hash_queue_, hash_, piece);
+  Hand(tar_queue_, untar_, std::move(piece));
   return Done{};
 }
 
-Status LayerPipeline::HashTar() {
-  Sha256 sha256;
-  for (;;) {
-    std::optional<PieceRef> piece = hash_queue_.Pop();
-    if (!piece) return Done{};
-    if (*piece == nullptr) break;
-    sha256.Update((*piece)->view());
+Result<LayerPipeline::Step> LayerPipeline::HashTar() {
+  bool ended = false;
+  const PieceRef piece = hash_queue_.TryPop(ended);
+  if (piece != nullptr) {
+    tar_sha256_.Update(piece->view());
+    return Step::kMore;
   }
-  return outcome_.compression == Compression::kNone ? Status(Done{}) : CheckDiffId(sha256.Finish());
+  if (!ended) return Step::kWait;
+  if (outcome_.compression != Compression::kNone) {
+    if (Status checked = CheckDiffId(tar_sha256_.Finish()); !checked.ok()) {
+      return std::move(checked.failure());
+    }
+  }
+  return Step::kEnd;
 }
 
 Status LayerPipeline::CheckDiffId(std::string diff_id) {
@@ -280,22 +348,28 @@ Status LayerPipeline::CheckDiffId(std::string diff_id) {
   return Done{};
 }
 
-Status LayerPipeline::ReadTar() {
-  Result<std::unique_ptr<LayerEnd>> end = options_.open_end(directory_.get(), options_.end_limits);
-  if (!end.ok()) return std::move(end.failure());
-  TarReader reader(*end.value(),
-                   {options_.end_limits.max_entries, options_.end_limits.max_metadata_bytes});
-  for (;;) {
-    std::optional<PieceRef> piece = tar_queue_.Pop();
-    if (!piece) return Done{};
-    if (*piece == nullptr) break;
-    end.value()->Keep(*piece);
-    if (Status fed = reader.Feed((*piece)->view()); !fed.ok()) return fed;
+Result<LayerPipeline::Step> LayerPipeline::ReadTar() {
+  if (end_ == nullptr) {
+    Result<std::unique_ptr<LayerEnd>> end =
+        options_.open_end(directory_.get(), options_.end_limits);
+    if (!end.ok()) return std::move(end.failure());
+    end_ = std::move(end.value());
+    reader_.emplace(
+        *end_, TarLimits{options_.end_limits.max_entries, options_.end_limits.max_metadata_bytes});
   }
-  Result<EndSummary> summary = reader.Finish();
+  bool ended = false;
+  const PieceRef piece = tar_queue_.TryPop(ended);
+  if (piece != nullptr) {
+    end_->Keep(piece);
+    if (Status fed = reader_->Feed(piece->view()); !fed.ok()) return std::move(fed.failure());
+    return Step::kMore;
+  }
+  end_->Release();
+  if (!ended) return Step::kWait;
+  Result<EndSummary> summary = reader_->Finish();
   if (!summary.ok()) return std::move(summary.failure());
   outcome_.layer = std::move(summary.value());
-  return Done{};
+  return Step::kEnd;
 }
 
 }  // namespace cais

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -7,7 +8,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "kernel/result.h"
 #include "kernel/unique_fd.h"
@@ -15,7 +15,10 @@
 #include "layer/decompress.h"
 #include "layer/layer_end.h"
 #include "layer/piece.h"
+#include "layer/sha256.h"
+#include "layer/tar_reader.h"
 #include "layer/thread.h"
+#include "layer/workers.h"
 
 namespace cais {
 
@@ -45,7 +48,8 @@ struct LayerOutcome {
   EndSummary layer;
 };
 
-// One pass over a layer, each stage on a thread of its own:
+// One pass over a layer, in stages which a few threads (Workers) do step by step, the most urgent
+// one that has something to do first:
 //
 //   Write ──┐
 //           ├─▶ intake: blob file, SHA-256, size ─▶ decompression ─┬─▶ SHA-256 of the tar
@@ -58,9 +62,9 @@ struct LayerOutcome {
 // The first failure of any stage stops all of them, at their next piece.
 class LayerPipeline {
  public:
-  // Opens the directory and starts the threads.
-  static Result<std::unique_ptr<LayerPipeline>> Start(PipelineOptions options);
-  // Aborts, and waits for the threads.
+  // Opens the directory. `workers` must outlive the pipeline.
+  static Result<std::unique_ptr<LayerPipeline>> Start(Workers& workers, PipelineOptions options);
+  // Aborts, and waits until nothing touches the directory any more.
   ~LayerPipeline();
   LayerPipeline(const LayerPipeline&) = delete;
   LayerPipeline& operator=(const LayerPipeline&) = delete;
@@ -80,25 +84,34 @@ class LayerPipeline {
   Result<LayerOutcome> TakeOutcome();
 
  private:
-  explicit LayerPipeline(PipelineOptions options);
+  LayerPipeline(Workers& workers, PipelineOptions options);
 
-  using Stage = Status (LayerPipeline::*)();
-  Status StartThread(const char* name, Stage stage);
-  void RunStage(Stage stage);
+  using Step = Stage::Step;
+  using StageFunction = Result<Step> (LayerPipeline::*)();
+  Stage::Options StageOptions(size_t urgency, StageFunction run);
   void Leave();
   void Fail(Failure failure);
   bool failed();
 
-  // The stages. Each returns Done, too, when another one has stopped the pipeline.
-  Status FeedFromFile();
-  Status Intake();
-  Status Decode();
-  Status HashTar();
-  Status ReadTar();
+  // Hands a piece, or the end of them, to the next stage.
+  static void Hand(PieceQueue& queue, Stage& stage, PieceRef piece);
+  static void CloseQueue(PieceQueue& queue, Stage& stage);
+
+  // On a thread of its own, since a source may be slow: a pipe.
+  void FeedFromFile();
+  Status Feed();
+
+  // One step of each stage.
+  Result<Step> Intake();
+  Result<Step> Decode();
+  Result<Step> HashTar();
+  Result<Step> ReadTar();
 
   // Parts of Decode().
-  Status PassThrough(PieceRef piece);
-  Status Decompress(PieceRef piece);
+  Status OpenDecoder(std::string_view first_bytes);
+  Result<Step> PassThrough();
+  Result<Step> Decompress();
+  Result<Step> EndDecode();
   Status PublishTar(PieceRef piece);
   Status CheckDiffId(std::string diff_id);
 
@@ -107,7 +120,19 @@ class LayerPipeline {
   UniqueFd stop_event_;
   int source_fd_ = -1;
 
-  // Before the queues: pieces go back to their pool.
+  std::mutex mutex_;
+  std::condition_variable ended_changed_;
+  std::optional<Failure> failure_;  // guarded by mutex_
+  size_t running_ = 0;              // stages and threads that have not left; guarded by mutex_
+  bool ended_ = false;              // after on_end; guarded by mutex_
+  LayerOutcome outcome_;            // each field by the stage that makes it
+
+  Stage intake_;
+  Stage decode_;
+  Stage hash_;
+  Stage untar_;
+
+  // After the stages, which they wake, and before the queues: pieces go back to their pool.
   PiecePool blob_pool_;
   PiecePool tar_pool_;
   PieceRef writing_;  // what Write() fills
@@ -116,13 +141,20 @@ class LayerPipeline {
   PieceQueue hash_queue_;
   PieceQueue tar_queue_;
 
-  std::mutex mutex_;
-  std::optional<Failure> failure_;  // guarded by mutex_
-  // Threads that have not left, and one for Start() itself; guarded by mutex_.
-  size_t running_ = 1;
-  LayerOutcome outcome_;  // each field by the stage that makes it
+  // What stages keep from step to step, each for itself.
+  BlobWriter blob_;
+  bool blob_open_ = false;
+  bool decoder_open_ = false;
+  std::unique_ptr<Decompressor> decompressor_;  // null: no compression
+  PieceRef compressed_;                         // being decompressed
+  std::string_view compressed_rest_;
+  PieceRef tar_;              // being filled
+  bool output_full_ = false;  // of the last call of the decompressor
+  Sha256 tar_sha256_;
+  std::unique_ptr<LayerEnd> end_;
+  std::optional<TarReader> reader_;  // after end_, which it uses
 
-  std::vector<Thread> threads_;
+  Thread feeder_;
 };
 
 }  // namespace cais

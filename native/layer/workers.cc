@@ -1,0 +1,103 @@
+#include "layer/workers.h"
+
+#include <algorithm>
+#include <thread>
+
+#include "layer/private_umask.h"
+
+namespace cais {
+namespace {
+
+// More cores than this find nothing to do: one layer has four stages, an image a few layers at
+// once.
+constexpr size_t kMaxThreads = 8;
+
+}  // namespace
+
+void Stage::Wake() {
+  State state = state_.load(std::memory_order_relaxed);
+  for (;;) {
+    switch (state) {
+      case State::kIdle:
+        if (state_.compare_exchange_weak(state, State::kQueued)) return workers_.Post(this);
+        break;
+      case State::kRunning:
+        if (state_.compare_exchange_weak(state, State::kRunningAgain)) return;
+        break;
+      default:
+        return;
+    }
+  }
+}
+
+void Stage::Run() {
+  state_.store(State::kRunning);
+  switch (options_.step()) {
+    case Step::kEnd: {
+      state_.store(State::kEnded);
+      // A copy, since it may destroy this object.
+      const std::function<void()> on_end = options_.on_end;
+      return on_end();
+    }
+    case Step::kWait: {
+      State expected = State::kRunning;
+      if (state_.compare_exchange_strong(expected, State::kIdle)) return;
+      break;
+    }
+    case Step::kMore:
+      break;
+  }
+  state_.store(State::kQueued);
+  workers_.Post(this);
+}
+
+Workers::~Workers() {
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  posted_.notify_all();
+  threads_.clear();
+}
+
+Status Workers::Start() {
+  if (!threads_.empty()) return Done{};
+  const size_t cores = std::max<size_t>(std::thread::hardware_concurrency(), 1);
+  for (size_t i = 0; i < std::min(cores, kMaxThreads); ++i) {
+    Result<Thread> thread = Thread::Start("cais-layer", [this] { ThreadMain(); });
+    if (thread.ok()) {
+      threads_.push_back(std::move(thread.value()));
+    } else if (threads_.empty()) {
+      return std::move(thread.failure());
+    }
+  }
+  return Done{};
+}
+
+void Workers::Post(Stage* stage) {
+  {
+    std::lock_guard lock(mutex_);
+    queues_[stage->options_.urgency].push_back(stage);
+    ++queued_;
+  }
+  posted_.notify_one();
+}
+
+void Workers::ThreadMain() {
+  const PrivateUmask umask;
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    posted_.wait(lock, [this] { return stopping_ || queued_ > 0; });
+    if (queued_ == 0) return;
+    const auto queue =
+        std::find_if(queues_.begin(), queues_.end(), [](const auto& one) { return !one.empty(); });
+    Stage* const stage = queue->front();
+    queue->pop_front();
+    --queued_;
+    lock.unlock();
+    stage->Run();
+    lock.lock();
+  }
+}
+
+}  // namespace cais

@@ -1,0 +1,92 @@
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <condition_variable>
+#include <cstddef>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <vector>
+
+#include "kernel/result.h"
+#include "layer/thread.h"
+
+namespace cais {
+
+class Workers;
+
+// A part of some work that is done in steps, never two at a time: it runs when it has been woken,
+// and again until it has nothing to do.
+class Stage {
+ public:
+  enum class Step {
+    kMore,  // there may be more to do at once
+    kWait,  // nothing to do until somebody calls Wake
+    kEnd,   // never anything again
+  };
+  // The smaller, the more urgent.
+  static constexpr size_t kUrgencies = 3;
+
+  struct Options {
+    size_t urgency;
+    // Does a part of the work that takes about a millisecond, and never waits for other stages.
+    std::function<Step()> step;
+    // After kEnd, the last thing that happens to the stage: it may be destroyed inside.
+    std::function<void()> on_end;
+  };
+
+  Stage(Workers& workers, Options options) : workers_(workers), options_(std::move(options)) {}
+  Stage(const Stage&) = delete;
+  Stage& operator=(const Stage&) = delete;
+
+  // Any thread: there may be something to do.
+  void Wake();
+
+ private:
+  friend class Workers;
+  //            Wake              a worker takes it          Wake
+  //   kIdle ─────────▶ kQueued ───────────────────▶ kRunning ────▶ kRunningAgain
+  //     ▲                 ▲       kMore                │                │
+  //     │                 └────────────────────────────┤◀── any step ───┘
+  //     └───────────────────────────────────── kWait ──┘        (kEnd: kEnded)
+  enum class State { kIdle, kQueued, kRunning, kRunningAgain, kEnded };
+
+  void Run();
+
+  Workers& workers_;
+  const Options options_;
+  std::atomic<State> state_ = State::kIdle;
+};
+
+// The threads that do the work of all layers of a process: one for each core, however many layers
+// there are, since more would only take turns. A layer has more stages than a small machine has
+// cores; threads of their own would spend an eighth of the time waking each other.
+//
+// Files that these threads create come with the mode they are created with (PrivateUmask).
+// Outlives its stages.
+class Workers {
+ public:
+  Workers() = default;
+  // Waits for the threads; no stage may be left.
+  ~Workers();
+  Workers(const Workers&) = delete;
+  Workers& operator=(const Workers&) = delete;
+
+  // Starts the threads, unless they run. Fails when not a single one can be started.
+  Status Start();
+
+ private:
+  friend class Stage;
+  void Post(Stage* stage);
+  void ThreadMain();
+
+  std::mutex mutex_;
+  std::condition_variable posted_;
+  std::array<std::deque<Stage*>, Stage::kUrgencies> queues_;  // guarded by mutex_
+  size_t queued_ = 0;                                         // guarded by mutex_
+  bool stopping_ = false;                                     // guarded by mutex_
+  std::vector<Thread> threads_;                               // by Start and the destructor
+};
+
+}  // namespace cais
