@@ -107,9 +107,13 @@ install_packages() {
     apt-get -q -o DPkg::Lock::Timeout=300 update </dev/null || fail "apt-get update failed."
     apt_get_install "$@" --report || fail "Cannot install packages; try: apt-get install --no-install-recommends $*"
   fi
-  # Forbidding the start leaves the service enabled for the next boot; nobody asked for a registry there.
-  if command -v systemctl >/dev/null && [ -e /lib/systemd/system/docker-registry.service ]; then
-    case " $* " in *' docker-registry '*) systemctl disable --quiet docker-registry 2>/dev/null || true ;; esac
+  # Forbidding the start leaves the services enabled for the next boot; nobody asked for them there.
+  if command -v systemctl >/dev/null; then
+    for unit in docker-registry.service containerd.service podman.service podman.socket podman-auto-update.timer; do
+      case " $* " in
+        *" ${unit%%[.-]*}"*) [ ! -e "/lib/systemd/system/$unit" ] || systemctl disable --quiet "$unit" 2>/dev/null || true ;;
+      esac
+    done
   fi
   restore_policy
 }

@@ -1,13 +1,15 @@
 // A process with an open engine, as a daemon or an embedding program would be: reads commands as lines of JSON, answers with lines of JSON.
 //   node cais-worker.mjs ROOT RUN FORM
-import { closeSync } from 'node:fs';
+import { closeSync, rmSync } from 'node:fs';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { createInterface } from 'node:readline';
 import { Engine } from '../../dist/engine.js';
 import { loadNative, SUPERVISOR_PATH } from '../../dist/native.js';
+import { writeOciLayout } from '../../scripts/oci-layout.mjs';
 
 const [root = '', run = '', form = ''] = process.argv.slice(2);
 const IMAGE_NAME = 'bench.localhost/image:bench';
+const WARM_UP_NAME = 'bench.localhost/warm-up:bench';
 
 const engine = await Engine.open({
   root,
@@ -43,9 +45,19 @@ let treeFd;
 
 /** @type {Readonly<Record<string, (argument: string) => Promise<object>>>} */
 const commands = {
-  // What the first request of a process costs once (loading the HTTP client): no image, so nothing of one is there afterwards.
+  // What a process that has been at work for a while has behind it: its code is loaded and has run. A tiny image of its own, loaded and removed
+  // again, and a pull of what does not exist; nothing of the image in question is there.
   warmUp: async (host) => {
-    await engine.images.pull(`${host}/bench/none:none`).catch(() => undefined);
+    const directory = `${root}-warm-up`;
+    for (let round = 0; round < 3; round++) {
+      writeOciLayout(directory, { layers: [{ tar: Buffer.alloc(1024), compression: 'gzip' }] });
+      const [image] = await engine.images.load(directory, { name: WARM_UP_NAME });
+      closeSync(await mountRoot(WARM_UP_NAME));
+      await engine.images.remove(image?.id ?? '');
+      rmSync(directory, { recursive: true });
+      if (host !== '') await engine.images.pull(`${host}/bench/none:none`).catch(() => undefined);
+    }
+    await engine.layers.settled();
     return {};
   },
   pull: (reference) =>

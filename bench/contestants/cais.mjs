@@ -106,8 +106,7 @@ function engine({ form, version }) {
     form,
     prepare: async (place) => {
       worker = await startWorker(place, form);
-      // What a process that has pulled before has behind it: the HTTP client is loaded. Nothing of an image is there.
-      if (place.question === 'pull') await ask('warmUp', hostOf(place.workload));
+      await ask('warmUp', place.question === 'pull' ? hostOf(place.workload) : '');
     },
     execute: async ({ question, workload }) => {
       const { seconds } = await (question === 'pull'
