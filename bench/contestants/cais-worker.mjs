@@ -1,5 +1,5 @@
 // A process with an open engine, as a daemon or an embedding program would be: reads commands as lines of JSON, answers with lines of JSON.
-//   node cais-worker.mjs ROOT RUN FORM
+//   node cais-worker.mjs ROOT RUN FORM CGROUP
 import { closeSync, rmSync } from 'node:fs';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { createInterface } from 'node:readline';
@@ -7,7 +7,7 @@ import { Engine } from '../../dist/engine.js';
 import { loadNative, SUPERVISOR_PATH } from '../../dist/native.js';
 import { writeOciLayout } from '../../scripts/oci-layout.mjs';
 
-const [root = '', run = '', form = ''] = process.argv.slice(2);
+const [root = '', run = '', form = '', cgroupParent = ''] = process.argv.slice(2);
 const IMAGE_NAME = 'bench.localhost/image:bench';
 const WARM_UP_NAME = 'bench.localhost/warm-up:bench';
 
@@ -15,7 +15,7 @@ const engine = await Engine.open({
   root,
   run,
   layerForm: /** @type {'image' | 'directory'} */ (form),
-  cgroupParent: 'cais-bench-engine',
+  cgroupParent,
 });
 
 /**

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { median } from '../limit/arithmetic.mjs';
 import { openPlace } from '../place.mjs';
 import { makeVariants } from '../variants.mjs';
+import { CONTAINER_CGROUP, removeContainerCgroups } from './container-cgroups.mjs';
 
 /** @import { ConcurrentSummary, Contestant, DaemonHandle, Found, RunPlace, Workload } from '../contract.js' */
 
@@ -52,6 +53,7 @@ async function startWorker(place, form) {
     join(place.directory, 'cais'),
     run,
     form,
+    CONTAINER_CGROUP,
   ]);
   await daemon.until(/^\{"ready":true\}$/);
   return {
@@ -128,6 +130,7 @@ function engine({ form, version }) {
       await worker?.daemon.stop();
       worker = undefined;
       rmSync(runDirectory(place), { recursive: true, force: true });
+      await removeContainerCgroups();
     },
   };
 }

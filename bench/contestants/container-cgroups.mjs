@@ -27,7 +27,10 @@ function candidates() {
     .filter(([, , type]) => type === 'cgroup' || type === 'cgroup2')
     .map(([, mountpoint = '']) => mountpoint);
   return mountpoints.flatMap((mountpoint) =>
-    [...new Set(['/', ...own])].map((path) => join(mountpoint, path, CONTAINER_CGROUP)),
+    [...new Set(['/', ...own])].flatMap((path) =>
+      // cais keeps its supervisors in a cgroup beside that of the containers.
+      ['', '.supervisors'].map((suffix) => join(mountpoint, path, CONTAINER_CGROUP + suffix)),
+    ),
   );
 }
 
