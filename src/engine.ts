@@ -43,6 +43,8 @@ export interface EngineFacts {
   readonly layerForm: LayerForm;
   /** What a tiny layer image on this kernel said. */
   readonly imageForm: ProbeResult;
+  /** What inflates gzip; ISA-L is the faster one. */
+  readonly gzipLibrary: 'ISA-L' | 'zlib';
   readonly cgroups: CgroupLayout;
   readonly openFiles: OpenFilesLimit;
 }
@@ -121,6 +123,7 @@ export class Engine implements AsyncDisposable {
     return {
       layerForm: layers.form,
       imageForm: await native.probeLayerImage(paths.ingest),
+      gzipLibrary: native.fastestGzipLibrary(),
       cgroups: native.cgroupLayout(),
       openFiles,
     };
