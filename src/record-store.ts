@@ -1,6 +1,6 @@
 import { closeSync, fstatSync, mkdirSync, openSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Database, open, type RootDatabase, TransactionFlags } from 'lmdb';
+import { type Database, open, type RootDatabase } from 'lmdb';
 import { NativeError } from './errors.js';
 
 /** One kind of record, by id. Values are plain JSON-like objects. */
@@ -28,11 +28,6 @@ export interface Collection<T> {
 export interface WriteOptions {
   /** May use the space kept in reserve: for records of stop, exit and remove, which must be written on a full disk too. */
   readonly essential?: boolean;
-  /**
-   * Does not wait for the disk: the write is there for every process at once and survives the death of any, but a power cut takes it back, unless a later
-   * write or {@link RecordStore.flush} has come first. For records of what is not on the disk itself yet.
-   */
-  readonly lazy?: boolean;
 }
 
 /**
@@ -79,33 +74,22 @@ export class RecordStore {
     action: (write: TransactionWriter) => T,
     options: WriteOptions = {},
   ): Promise<T> {
-    const { ABORTABLE, SYNCHRONOUS_COMMIT, NO_SYNC_FLUSH } = TransactionFlags;
-    const flush = options.lazy === true ? NO_SYNC_FLUSH : 0;
     let result: T;
     try {
-      result = this.#root.transactionSync(
-        () => {
-          this.#space.ensure(options);
-          return action({
-            put: (collection, id, value) =>
-              void (collection as LmdbCollection<unknown>).database.putSync(id, value),
-            remove: (collection, id) =>
-              void (collection as LmdbCollection<unknown>).database.removeSync(id),
-          });
-        },
-        ABORTABLE | SYNCHRONOUS_COMMIT | flush,
-      ) as T;
+      result = this.#root.transactionSync(() => {
+        this.#space.ensure(options);
+        return action({
+          put: (collection, id, value) =>
+            void (collection as LmdbCollection<unknown>).database.putSync(id, value),
+          remove: (collection, id) =>
+            void (collection as LmdbCollection<unknown>).database.removeSync(id),
+        });
+      }) as T;
     } catch (error) {
       throw translate(error);
     }
-    if (options.lazy !== true) await this.#root.flushed;
+    await this.#root.flushed;
     return result;
-  }
-
-  /** Brings lazy writes to the disk. */
-  async flush(): Promise<void> {
-    // A commit that waits for the disk takes all earlier ones along; one that changes nothing would not be written.
-    await this.collection<number>('flushes').put('last', Date.now());
   }
 
   async close(): Promise<void> {

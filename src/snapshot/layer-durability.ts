@@ -17,8 +17,6 @@ export interface LayerDurabilityOptions {
   readonly quietMs?: number;
   /** Under a load that never ends, what was published waits this long at most. */
   readonly maxWaitMs?: number;
-  /** Called when all that waited is on the disk: brings the records there too. */
-  readonly onSettled?: () => Promise<void>;
 }
 
 interface Waiting extends Publication {
@@ -35,7 +33,6 @@ export class LayerDurability {
   readonly #native: Pick<NativeBinding, 'syncFile' | 'syncFilesystem'>;
   readonly #quietMs: number;
   readonly #maxWaitMs: number;
-  readonly #onSettled: () => Promise<void>;
   #waiting: Waiting[] = [];
   #fetches = 0;
   #timer: NodeJS.Timeout | undefined;
@@ -43,14 +40,9 @@ export class LayerDurability {
 
   constructor(
     native: Pick<NativeBinding, 'syncFile' | 'syncFilesystem'>,
-    {
-      quietMs = 500,
-      maxWaitMs = 15_000,
-      onSettled = async () => undefined,
-    }: LayerDurabilityOptions = {},
+    { quietMs = 500, maxWaitMs = 15_000 }: LayerDurabilityOptions = {},
   ) {
     this.#native = native;
-    this.#onSettled = onSettled;
     this.#quietMs = quietMs;
     this.#maxWaitMs = maxWaitMs;
   }
@@ -108,7 +100,6 @@ export class LayerDurability {
       // On failure the record stays unsynced: that is the report. The layer itself is whole in memory, and is checked after a reboot.
       await this.#sync(next).catch(() => undefined);
     }
-    await this.#onSettled().catch(() => undefined);
   }
 
   async #sync({ files, tree, onSynced }: Publication): Promise<void> {

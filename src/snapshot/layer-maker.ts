@@ -172,7 +172,7 @@ export class LayerMaker {
       generation: randomBytes(8).toString('hex'),
       ...(form === 'directory' ? { link: await links.create(files.layer(diffId)) } : {}),
     };
-    await records.put(diffId, record, { lazy: true });
+    await records.put(diffId, record);
     this.scheduleSync(record, { isBlobNew });
     return record;
   }

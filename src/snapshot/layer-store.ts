@@ -79,7 +79,7 @@ export class LayerStore {
     this.#files = files;
     this.#locks = new LayerLocks(paths.locks, native);
     this.#links = new LayerLinks(paths.links);
-    this.#durability = new LayerDurability(native, { onSettled: () => records.flush() });
+    this.#durability = new LayerDurability(native);
     this.#descriptors = new LayerDescriptors(files, findKeptMount);
     const layers = records.collection<LayerRecord>('layers');
     const shared = { form, files, links: this.#links, durability: this.#durability, bootId };

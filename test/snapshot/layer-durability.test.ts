@@ -6,7 +6,6 @@ const native = {
   syncFile: async (path: string) => void synced.push(path),
   syncFilesystem: async (path: string) => void synced.push(`all of ${path}`),
 };
-const onSettled = async () => void synced.push('records');
 
 beforeEach(() => {
   vi.useFakeTimers();
@@ -16,37 +15,37 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-test('syncs when nothing has been fetched for a while, and the records last', async () => {
-  const durability = new LayerDurability(native, { quietMs: 500, onSettled });
+test('syncs when nothing has been fetched for a while', async () => {
+  const durability = new LayerDurability(native, { quietMs: 500 });
   durability.schedule({ files: ['a'], onSynced: async () => synced.push('noted') });
   durability.schedule({ files: [], tree: 't' });
   await vi.advanceTimersByTimeAsync(499);
   expect(synced).toEqual([]);
   await vi.advanceTimersByTimeAsync(1);
-  expect(synced).toEqual(['a', 'noted', 'all of t', 'records']);
+  expect(synced).toEqual(['a', 'noted', 'all of t']);
 });
 
 test('waits while something is fetched, but not for ever', async () => {
-  const durability = new LayerDurability(native, { quietMs: 500, maxWaitMs: 5000, onSettled });
+  const durability = new LayerDurability(native, { quietMs: 500, maxWaitMs: 5000 });
   void durability.duringFetch(() => new Promise(() => undefined));
   durability.schedule({ files: ['a'] });
   await vi.advanceTimersByTimeAsync(4999);
   expect(synced).toEqual([]);
   await vi.advanceTimersByTimeAsync(1);
-  expect(synced).toEqual(['a', 'records']);
+  expect(synced).toEqual(['a']);
 });
 
 test('a file that is gone keeps nothing else from the disk', async () => {
   const failing = { ...native, syncFile: () => Promise.reject(new Error('ENOENT')) };
-  const durability = new LayerDurability(failing, { onSettled });
+  const durability = new LayerDurability(failing);
   durability.schedule({ files: ['gone'], onSynced: async () => synced.push('noted') });
   durability.schedule({ files: [], tree: 't' });
   await durability.settled();
-  expect(synced).toEqual(['all of t', 'records']);
+  expect(synced).toEqual(['all of t']);
 });
 
 test('close() starts no more syncs', async () => {
-  const durability = new LayerDurability(native, { onSettled });
+  const durability = new LayerDurability(native);
   durability.schedule({ files: ['a'] });
   await durability.close();
   await vi.advanceTimersByTimeAsync(60_000);
