@@ -1,4 +1,5 @@
 import type { CgroupResources } from '../native.js';
+import type { IdMapping } from './sandbox-config.js';
 
 /** What a caller asks of one container. */
 export interface ContainerConfig {
@@ -8,6 +9,8 @@ export interface ContainerConfig {
   readonly attempt: number;
   /** Id (config digest) or a name of a stored image. */
   readonly image: string;
+  /** The name by which a person asked for the image, for messages and lists; absent: `image`. */
+  readonly userSpecifiedImage?: string;
   /** Replaces the image's ENTRYPOINT; an empty list counts as absent. */
   readonly command?: readonly string[];
   /** Replaces the image's CMD; an empty list counts as absent. */
@@ -16,6 +19,11 @@ export interface ContainerConfig {
   readonly env: readonly (readonly [name: string, value: string])[];
   readonly workingDirectory?: string;
   readonly mounts: readonly ContainerMount[];
+  readonly devices?: readonly ContainerDevice[];
+  /** Fully qualified names of CDI devices, `vendor.com/class=name`. */
+  readonly cdiDevices?: readonly string[];
+  /** The container whose process namespace it joins (an ephemeral container for debugging); same sandbox. */
+  readonly processNamespaceOf?: string;
   readonly resources: ContainerResources;
   readonly security: ContainerSecurity;
   readonly terminal: boolean;
@@ -30,12 +38,14 @@ export interface ContainerConfig {
 }
 
 export type ContainerResources = CgroupResources & {
+  /** By page size as cgroups name it (`2MB`); sizes that the machine does not have are ignored. */
+  readonly hugepageLimits?: readonly { readonly pageSize: string; readonly limitBytes: number }[];
   /** −1000 to 1000; raised to what the kernel lets us set. */
   readonly oomScoreAdj?: number;
 };
 
 /** A mount asked for by the caller, in the order of the list; destinations are resolved inside the container's root. */
-export type ContainerMount = BindMount | TmpfsMount;
+export type ContainerMount = BindMount | TmpfsMount | ImageMount;
 
 export interface BindMount {
   readonly type: 'bind';
@@ -47,6 +57,33 @@ export interface BindMount {
   readonly recursiveReadOnly?: boolean;
   /** Absent: private. */
   readonly propagation?: 'private' | 'hostToContainer' | 'bidirectional';
+  /** Ids of the files as they are seen: an idmapped mount. Absent: as on the host. */
+  readonly idMappings?: {
+    readonly uids: readonly IdMapping[];
+    readonly gids: readonly IdMapping[];
+  };
+  /** Of the mount itself: `noexec`, `nosuid`, `nodev`, `noatime`, `nodiratime`, `relatime`, `strictatime`. */
+  readonly options?: readonly string[];
+}
+
+/** The content of an image, read-only. */
+export interface ImageMount {
+  readonly type: 'image';
+  /** Id or name of a stored image. */
+  readonly image: string;
+  readonly containerPath: string;
+  /** A directory inside the image, resolved in it. */
+  readonly subPath?: string;
+  readonly options?: readonly string[];
+}
+
+/** A device of the host, by a node of its own in the container. */
+export interface ContainerDevice {
+  /** A device node, or a directory of them. */
+  readonly hostPath: string;
+  readonly containerPath: string;
+  /** Letters of `rwm`. */
+  readonly permissions: string;
 }
 
 export interface TmpfsMount {
@@ -74,6 +111,8 @@ export interface ContainerSecurity {
   readonly dropCapabilities: readonly string[];
   /** `path`: an OCI seccomp profile (JSON) on the host. */
   readonly seccomp: 'default' | 'unconfined' | { readonly path: string };
+  /** Absent: `default`, which is nothing where the kernel has no AppArmor. A named profile must be loaded. */
+  readonly appArmor?: 'default' | 'unconfined' | { readonly profile: string };
   /** Absent: the usual ones. */
   readonly maskedPaths?: readonly string[];
   readonly readonlyPaths?: readonly string[];

@@ -1,4 +1,4 @@
-import { InvalidArgumentError } from '../errors.js';
+import { InvalidArgumentError, UnsupportedError } from '../errors.js';
 import type { ContainerConfig, ContainerMount } from './container-config.js';
 import type { SpecDevice, SpecMount } from './oci-spec.js';
 
@@ -105,6 +105,9 @@ function checkedMount(mount: ContainerMount): SpecMount {
         ...(sizeBytes === undefined ? [] : [`size=${sizeBytes}`]),
       ],
     };
+  }
+  if (mount.type === 'image') {
+    throw new UnsupportedError(`Mount "${destination}": volumes of images are not supported yet`);
   }
   checkPath(mount.hostPath, `host path of mount "${destination}"`);
   if (mount.recursiveReadOnly === true && !mount.readOnly) {

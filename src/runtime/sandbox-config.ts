@@ -24,12 +24,40 @@ export interface SandboxConfig {
   readonly hostAliases?: readonly HostAlias[];
   /** Dotted names of namespaced sysctls. */
   readonly sysctls?: Readonly<Record<string, string>>;
+  /** Ports of the node that lead to the pod; not with `hostNetwork`. */
+  readonly portMappings?: readonly PortMapping[];
+  /** Absent: the node's user namespace. */
+  readonly userNamespace?: UserNamespace;
+  /** Whether containers of it may be privileged; absent: yes. */
+  readonly privileged?: boolean;
+  /** Name of the runtime handler; absent: the default one. */
+  readonly runtimeHandler?: string;
   /** Relative cgroup below which the sandbox's cgroup is made; absent: the engine's. */
   readonly cgroupParent?: string;
   /** Limits of the whole pod. */
   readonly resources?: CgroupResources;
   /** What the supervisor does when the engine that owns it is gone. */
   readonly onOwnerExit: 'keep' | 'kill';
+}
+
+export interface PortMapping {
+  readonly protocol: 'tcp' | 'udp' | 'sctp';
+  readonly containerPort: number;
+  readonly hostPort: number;
+  /** Absent: every address of the node. */
+  readonly hostIp?: string;
+}
+
+/** Users and groups of a pod's own user namespace; one range each, which both begin at id 0 of the pod. */
+export interface UserNamespace {
+  readonly uids: IdMapping;
+  readonly gids: IdMapping;
+}
+
+export interface IdMapping {
+  readonly hostId: number;
+  readonly containerId: number;
+  readonly length: number;
 }
 
 export interface DnsConfig {
