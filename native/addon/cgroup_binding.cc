@@ -38,6 +38,17 @@ CgroupLimits ReadLimits(const Arg& object, Args* args) {
   limits.memory_limit_bytes = object.Field("memoryLimitBytes").OptionalInteger(-1);
   limits.memory_swap_limit_bytes = object.Field("memorySwapLimitBytes").OptionalInteger(-1);
   limits.pids_limit = object.Field("pidsLimit").OptionalInteger(-1);
+  const Arg hugepages = object.Field("hugepageLimits");
+  if (!hugepages.absent()) {
+    for (const Arg& limit : hugepages.List()) {
+      const std::string size = limit.Field("pageSize").Text();
+      // A part of a file's name.
+      if (size.find_first_not_of("0123456789KMGTB") != std::string::npos) {
+        args->Fail(limit.name() + ".pageSize: expected a size such as \"2MB\"");
+      }
+      limits.hugepages.emplace_back(size, limit.Field("limitBytes").Integer(0));
+    }
+  }
   const Arg unified = object.Field("unified");
   if (!unified.absent()) limits.unified = unified.TextMap();
   const Arg devices = object.Field("devices");

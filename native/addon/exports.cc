@@ -10,7 +10,7 @@
 namespace {
 
 // Same as NATIVE_ABI in src/native.ts.
-constexpr int kAbi = 4;
+constexpr int kAbi = 5;
 
 void SetErrorClass(const Napi::CallbackInfo& info) {
   cais::Data(info.Env()).error_class = Napi::Persistent(info[0].As<Napi::Function>());
@@ -35,6 +35,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("mountLayerImage", Napi::Function::New(env, MountLayerImage));
   exports.Set("mountOverlay", Napi::Function::New(env, MountOverlay));
   exports.Set("readFileInRoot", Napi::Function::New(env, ReadFileInRoot));
+  exports.Set("kindInRoot", Napi::Function::New(env, KindInRoot));
   exports.Set("removeTree", Napi::Function::New(env, RemoveTree));
   exports.Set("treeUsage", Napi::Function::New(env, TreeUsage));
   exports.Set("syncFile", Napi::Function::New(env, SyncFile));

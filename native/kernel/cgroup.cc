@@ -73,6 +73,7 @@ CgroupLimits LimitsLeftForV2(const CgroupMounts& layout, const CgroupLimits& lim
     left.memory_swap_limit_bytes.reset();
   }
   if (HasController(layout, "pids")) left.pids_limit.reset();
+  if (HasController(layout, "hugetlb")) left.hugepages.clear();
   if (HasController(layout, "devices")) left.devices.reset();
   return left;
 }

@@ -24,6 +24,7 @@ struct CgroupLimits {
   std::optional<int64_t> memory_limit_bytes;
   std::optional<int64_t> memory_swap_limit_bytes;  // memory and swap together
   std::optional<int64_t> pids_limit;
+  std::vector<std::pair<std::string, int64_t>> hugepages;  // bytes by page size ("2MB")
   std::vector<std::pair<std::string, std::string>> unified;
   std::optional<std::vector<DeviceRule>> devices;
 };

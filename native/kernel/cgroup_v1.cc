@@ -70,6 +70,20 @@ Status LimitMemory(const std::string& directory, const CgroupLimits& limits) {
   return WriteControl(memory_path, memory);
 }
 
+// Of a page size that the machine does not have there can be no page.
+Status LimitHugepages(const std::string& directory, const CgroupLimits& limits) {
+  for (const auto& [size, bytes] : limits.hugepages) {
+    // The second also holds pages that are reserved and not yet used (Linux 5.7).
+    for (const char* file : {".limit_in_bytes", ".rsvd.limit_in_bytes"}) {
+      const std::string path = directory + "/hugetlb." + size + file;
+      if (!ControlExists(path)) continue;
+      Status set = WriteControl(path, std::to_string(bytes));
+      if (!set.ok()) return set;
+    }
+  }
+  return Done{};
+}
+
 std::string RuleText(const DeviceRule& rule) {
   const auto number = [](int64_t value) {
     return value < 0 ? std::string("*") : std::to_string(value);
@@ -109,6 +123,7 @@ Status LimitCgroupV1(const CgroupHierarchy& hierarchy, const std::string& direct
                                                     ? std::string("max")
                                                     : std::to_string(*limits.pids_limit));
   }
+  if (set.ok() && hierarchy.Has("hugetlb")) set = LimitHugepages(directory, limits);
   if (set.ok() && hierarchy.Has("devices") && limits.devices) {
     set = LimitDevices(directory, *limits.devices);
   }

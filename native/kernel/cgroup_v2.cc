@@ -65,6 +65,21 @@ Status LimitSwap(const std::string& directory, const CgroupLimits& limits) {
   return WriteControl(directory + "/memory.swap.max", swap);
 }
 
+// Of a page size that the machine does not have, or where the controller is missing, there can be
+// no page to limit.
+Status LimitHugepages(const std::string& directory, const CgroupLimits& limits) {
+  for (const auto& [size, bytes] : limits.hugepages) {
+    // The second also holds pages that are reserved and not yet used.
+    for (const char* file : {".max", ".rsvd.max"}) {
+      const std::string path = directory + "/hugetlb." + size + file;
+      if (!ControlExists(path)) continue;
+      Status set = WriteControl(path, std::to_string(bytes));
+      if (!set.ok()) return set;
+    }
+  }
+  return Done{};
+}
+
 Status SetUnified(const std::string& directory, const std::string& file, const std::string& value) {
   const bool plain = file.find('/') == std::string::npos && file.find('.') != std::string::npos;
   if (!plain || file.starts_with("cgroup.") || file.front() == '.') {
@@ -107,6 +122,7 @@ Status LimitCgroupV2(const std::string& directory, const CgroupLimits& limits) {
   if (set.ok() && limits.pids_limit) {
     set = WriteLimit(directory, "pids.max", NumberOrMax(*limits.pids_limit));
   }
+  if (set.ok()) set = LimitHugepages(directory, limits);
   for (const auto& [file, value] : limits.unified) {
     if (set.ok()) set = SetUnified(directory, file, value);
   }

@@ -22,6 +22,7 @@ struct LaunchMount {
   std::string data;
   bool recursive_readonly = false;
   int source_index = -1;  // among the frame's descriptors
+  std::string sub_path;   // what of that descriptor; empty: all
 };
 
 struct LaunchDevice {
@@ -81,6 +82,7 @@ struct LaunchSpec {
   std::vector<LaunchFile> files;
   std::vector<std::string> directories;
   int stop_signal = 0;
+  std::string apparmor_profile;  // empty: none
 };
 
 // Checks form and bounds: what passes here can fail only in a system call.

@@ -137,6 +137,7 @@ enum class LaunchField : uint16_t {
   kFile = 39,
   kStopSignal = 40,
   kDirectory = 41,
+  kAppArmorProfile = 42,
 };
 
 enum class MountField : uint16_t {
@@ -148,6 +149,7 @@ enum class MountField : uint16_t {
   kData = 6,
   kRecursiveReadonly = 7,
   kSourceFd = 8,
+  kSubPath = 11,
 };
 enum class DeviceField : uint16_t {
   kPath = 1,

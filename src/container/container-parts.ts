@@ -35,6 +35,7 @@ export interface ContainerParts {
     NativeBinding,
     | 'createCgroup'
     | 'createPipe'
+    | 'kindInRoot'
     | 'killCgroup'
     | 'readCgroupStats'
     | 'readFileInRoot'
@@ -48,6 +49,8 @@ export interface ContainerParts {
     resolve(image: string): ContainerImage | undefined;
   };
   readonly seccomp: SeccompFilters;
+  /** Where CDI files lie; absent: /etc/cdi and /var/run/cdi. */
+  readonly cdiDirectories?: readonly string[];
   readonly openFiles: OpenFilesLimit;
   readonly hostCapabilities: bigint;
 }

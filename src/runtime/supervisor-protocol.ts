@@ -91,6 +91,8 @@ export interface LaunchMount {
   readonly recursiveReadonly?: boolean;
   /** Index among the frame's descriptors of what to bind: a file, a directory or a detached mount. */
   readonly sourceFd?: number;
+  /** What of `sourceFd`, a detached mount, to bind: relative, resolved in it. */
+  readonly subPath?: string;
 }
 
 export interface LaunchDevice {
@@ -164,6 +166,8 @@ export interface LaunchSpec {
   readonly directories?: readonly string[];
   /** Signal of SHUTDOWN before SIGKILL; absent: SIGTERM. */
   readonly stopSignal?: number;
+  /** Loaded AppArmor profile that the program is confined by. */
+  readonly appArmorProfile?: string;
 }
 
 export function encodeLaunchSpec(spec: LaunchSpec): Uint8Array {
@@ -239,6 +243,7 @@ export function encodeLaunchSpec(spec: LaunchSpec): Uint8Array {
   }
   number(40, spec.stopSignal);
   texts(41, spec.directories);
+  text(42, spec.appArmorProfile);
   return writer.finish();
 }
 
@@ -250,6 +255,7 @@ function encodeMount(mount: LaunchMount): Buffer {
   if (mount.data !== undefined) writer.string(6, mount.data);
   if (mount.recursiveReadonly === true) writer.boolean(7, true);
   if (mount.sourceFd !== undefined) writer.number(8, mount.sourceFd + 1);
+  if (mount.subPath !== undefined) writer.string(11, mount.subPath);
   return writer.finish();
 }
 

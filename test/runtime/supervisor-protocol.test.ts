@@ -74,6 +74,7 @@ describe('supervisor-protocol.ts and protocol.h', () => {
             data: 'd',
             recursiveReadonly: true,
             sourceFd: 0,
+            subPath: 'p',
           },
         ],
         devices: [{ path: '/dev/x', type: 'c', major: 1, minor: 2, mode: 3, uid: 4, gid: 5 }],
@@ -99,6 +100,7 @@ describe('supervisor-protocol.ts and protocol.h', () => {
         files: [{ destination: '/etc/hosts', content: 'x', mode: 0o644 }],
         stopSignal: 15,
         directories: ['/data'],
+        appArmorProfile: 'p',
       }),
     );
     const written = new Set(record.fields.map((field) => field.tag));
