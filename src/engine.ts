@@ -236,7 +236,12 @@ async function openParts(config: Config, rollback: Rollback): Promise<EnginePart
     records,
     layers,
     keyring: new DockerConfigKeyring(() => loadDockerConfig()),
-    isInUse: (imageId) => containerRecords.list().some(({ value }) => value.imageId === imageId),
+    isInUse: (imageId) =>
+      containerRecords
+        .list()
+        .some(({ value }) =>
+          [value, ...(value.mountedImages ?? [])].some((used) => used.imageId === imageId),
+        ),
   });
   rollback.add('open the images', () => images.close());
   const containers = new ContainerService({

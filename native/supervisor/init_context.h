@@ -83,6 +83,7 @@ Status MakeDirectories(InitContext& context);        // init_process.cc
 Status MakeWorkingDirectory(InitContext& context);   // init_process.cc
 Status EnterWorkingDirectory(InitContext& context);  // init_process.cc
 Status BecomeUser(InitContext& context);             // init_process.cc
+Status ConfineProgram(InitContext& context);         // init_process.cc
 Status FindProgram(InitContext& context);            // init_process.cc
 Status FinishPrivileges(InitContext& context);       // init_process.cc
 Status CheckSupervisorLives(InitContext& context);   // init_process.cc

@@ -45,6 +45,8 @@ Status MakeDevice(int root_fd, const LaunchDevice& device) {
     const bool same = error == EEXIST && fstatat(parent, name, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
                       (status.st_mode & S_IFMT) == device.type && status.st_rdev == number;
     if (!same) return Failure{error, "mknod", device.path, {}};
+    // It is somebody else's, perhaps the host's in a volume: owner and mode stay as they are.
+    return Done{};
   }
   if (fchownat(parent, name, device.uid, device.gid, AT_SYMLINK_NOFOLLOW) != 0) {
     return Errno("chown", device.path);

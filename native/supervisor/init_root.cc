@@ -38,7 +38,7 @@ Result<UniqueFd> OpenBind(const InitContext& context, const LaunchMount& mount) 
        .propagation = propagation == 0 ? static_cast<uint64_t>(MS_PRIVATE) : propagation,
        .recursive = true});
   if (!propagated.ok()) return propagated.failure();
-  Status set = SetMountAttributes(clone.get(), {.set = AttributesOfFlags(mount.flags)});
+  Status set = SetMountAttributes(clone.get(), ChangesOfFlags(mount.flags));
   if (set.ok() && mount.recursive_readonly) {
     set = SetMountAttributes(clone.get(), {.set = MOUNT_ATTR_RDONLY, .recursive = true});
   }

@@ -54,6 +54,10 @@ LaunchMount ParseMount(RecordReader& outer, std::string_view bytes) {
   mount.source_index = static_cast<int>(Bounded(reader, "source descriptor",
                                                 reader.Number(MountField::kSourceFd), 0, INT_MAX)) -
                        1;
+  mount.sub_path = reader.Text(MountField::kSubPath);
+  if (!mount.sub_path.empty() && mount.source_index < 0) {
+    reader.Refuse("a sub path needs a source descriptor");
+  }
   RequireAbsolute(reader, "mount destination", mount.destination);
   if (mount.type == "bind" && mount.source_index < 0) {
     RequireAbsolute(reader, "bind source", mount.source);
@@ -227,6 +231,7 @@ Result<LaunchSpec> ParseLaunchSpec(std::string_view record) {
     spec.files.push_back(ParseFile(reader, bytes));
   }
   spec.directories = reader.Texts(LaunchField::kDirectory);
+  spec.apparmor_profile = reader.Text(LaunchField::kAppArmorProfile);
   spec.stop_signal = static_cast<int>(number(LaunchField::kStopSignal, "stop signal", 0, SIGRTMAX));
   if (spec.stop_signal == 0) spec.stop_signal = SIGTERM;
   spec.forget_on_exit = reader.Flag(LaunchField::kForgetOnExit);

@@ -22,6 +22,7 @@ struct LaunchMount {
   std::string data;
   bool recursive_readonly = false;
   int source_index = -1;  // among the frame's descriptors
+  std::string sub_path;   // what of that descriptor; empty: all
 };
 
 struct LaunchDevice {
@@ -84,6 +85,7 @@ struct LaunchSpec {
   bool forget_on_exit = false;
   bool own_cgroup = false;
   bool terminal_client = false;
+  std::string apparmor_profile;  // empty: none
 };
 
 // Checks form and bounds: what passes here can fail only in a system call.

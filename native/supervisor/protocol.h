@@ -140,6 +140,7 @@ enum class LaunchField : uint16_t {
   kForgetOnExit = 65,
   kOwnCgroup = 66,
   kTerminalClient = 67,
+  kAppArmorProfile = 42,
 };
 
 enum class MountField : uint16_t {
@@ -151,6 +152,7 @@ enum class MountField : uint16_t {
   kData = 6,
   kRecursiveReadonly = 7,
   kSourceFd = 8,
+  kSubPath = 11,
 };
 enum class DeviceField : uint16_t {
   kPath = 1,

@@ -36,6 +36,7 @@ export interface ContainerParts {
     | 'createCgroup'
     | 'createPipe'
     | 'createSocketPair'
+    | 'kindInRoot'
     | 'killCgroup'
     | 'readCgroupStats'
     | 'readFileInRoot'
@@ -51,6 +52,8 @@ export interface ContainerParts {
     resolve(image: string): ContainerImage | undefined;
   };
   readonly seccomp: SeccompFilters;
+  /** Where CDI files lie; absent: /etc/cdi and /var/run/cdi. */
+  readonly cdiDirectories?: readonly string[];
   readonly openFiles: OpenFilesLimit;
   readonly hostCapabilities: bigint;
 }

@@ -271,7 +271,9 @@ export class ContainerService extends RunningContainers implements SandboxObserv
   /** Leaves the mounts of the layers with the supervisor, for engines to come. Without it they mount anew, which costs memory only. */
   async #keepLayers(client: SupervisorClient, record: ContainerRecord): Promise<void> {
     try {
-      await client.keep(await this.#parts.snapshotter.sharedMounts(record.chain));
+      for (const { chain } of [record, ...(record.mountedImages ?? [])]) {
+        await client.keep(await this.#parts.snapshotter.sharedMounts(chain));
+      }
     } catch {
       // Older, or full: see above.
     }

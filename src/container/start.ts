@@ -13,6 +13,7 @@ import { hostsFile } from '../sandbox/hosts-file.js';
 import type { SandboxRecord } from '../sandbox/sandbox-record.js';
 import type { ContainerParts } from './container-parts.js';
 import { sharesProcessNamespace } from './create.js';
+import { withImageMounts } from './image-mounts.js';
 import type { ContainerRecord } from './state.js';
 
 /** Bound of the node's own /etc/hosts and /etc/resolv.conf. */
@@ -57,24 +58,26 @@ export async function startContainer(
       record.cgroup,
       cgroupResources(spec.linux.resources),
     );
-    return await client.start(
-      lowerToLaunchSpec(spec, {
-        id: record.id,
-        cgroups,
-        ...(config.logPath === undefined || logDirectory === undefined
-          ? {}
-          : { log: { directory: logDirectory, path: config.logPath } }),
-        stdin: config.stdin ? (config.stdinOnce ? 'pipeOnce' : 'pipe') : 'null',
-        files,
-        ...(seccomp === undefined ? {} : { seccomp }),
-        stopSignal: record.stopSignal,
-        directories: record.imageVolumes ?? [],
-      }),
-      {
+    const launch = lowerToLaunchSpec(spec, {
+      id: record.id,
+      cgroups,
+      ...(config.logPath === undefined || logDirectory === undefined
+        ? {}
+        : { log: { directory: logDirectory, path: config.logPath } }),
+      stdin: config.stdin ? (config.stdinOnce ? 'pipeOnce' : 'pipe') : 'null',
+      files,
+      ...(seccomp === undefined ? {} : { seccomp }),
+      stopSignal: record.stopSignal,
+      ...(config.processNamespaceOf === undefined ? {} : { pidTarget: config.processNamespaceOf }),
+      directories: record.imageVolumes ?? [],
+      imageMounts: record.mountedImages ?? [],
+    });
+    return await withImageMounts(parts, record, (imageFds) =>
+      client.start(launch, {
         what: `container "${config.name}"`,
-        fds: [rootFd],
+        fds: [rootFd, ...imageFds],
         ...(signal === undefined ? {} : { signal }),
-      },
+      }),
     );
   } catch (error) {
     throw await rollback.run(error);

@@ -23,6 +23,8 @@ export interface SpecProcess {
   readonly rlimits: readonly SpecRlimit[];
   readonly noNewPrivileges: boolean;
   readonly oomScoreAdj?: number;
+  /** Name of a loaded AppArmor profile. */
+  readonly apparmorProfile?: string;
 }
 
 export interface SpecUser {
@@ -92,6 +94,7 @@ export interface SpecResources {
     readonly mems?: string;
   };
   readonly pids?: { readonly limit: number };
+  readonly hugepageLimits?: readonly { readonly pageSize: string; readonly limit: number }[];
   readonly unified?: Readonly<Record<string, string>>;
 }
 

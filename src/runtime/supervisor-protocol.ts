@@ -91,6 +91,8 @@ export interface LaunchMount {
   readonly recursiveReadonly?: boolean;
   /** Index among the frame's descriptors of what to bind: a file, a directory or a detached mount. */
   readonly sourceFd?: number;
+  /** What of `sourceFd`, a detached mount, to bind: relative, resolved in it. */
+  readonly subPath?: string;
 }
 
 export interface LaunchDevice {
@@ -170,6 +172,8 @@ export interface LaunchSpec {
   readonly ownCgroup?: boolean;
   /** Of an exec with a terminal: the frame's last descriptor is a stream socket that carries the terminal's bytes both ways; see PROTOCOL.md. */
   readonly terminalClient?: boolean;
+  /** Loaded AppArmor profile that the program is confined by. */
+  readonly appArmorProfile?: string;
 }
 
 export function encodeLaunchSpec(spec: LaunchSpec): Uint8Array {
@@ -248,6 +252,7 @@ export function encodeLaunchSpec(spec: LaunchSpec): Uint8Array {
   flag(65, spec.forgetOnExit);
   flag(66, spec.ownCgroup);
   flag(67, spec.terminalClient);
+  text(42, spec.appArmorProfile);
   return writer.finish();
 }
 
@@ -259,6 +264,7 @@ function encodeMount(mount: LaunchMount): Buffer {
   if (mount.data !== undefined) writer.string(6, mount.data);
   if (mount.recursiveReadonly === true) writer.boolean(7, true);
   if (mount.sourceFd !== undefined) writer.number(8, mount.sourceFd + 1);
+  if (mount.subPath !== undefined) writer.string(11, mount.subPath);
   return writer.finish();
 }
 

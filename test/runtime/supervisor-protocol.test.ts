@@ -74,6 +74,7 @@ describe('supervisor-protocol.ts and protocol.h', () => {
             data: 'd',
             recursiveReadonly: true,
             sourceFd: 0,
+            subPath: 'p',
           },
         ],
         devices: [{ path: '/dev/x', type: 'c', major: 1, minor: 2, mode: 3, uid: 4, gid: 5 }],
@@ -102,6 +103,7 @@ describe('supervisor-protocol.ts and protocol.h', () => {
         forgetOnExit: true,
         ownCgroup: true,
         terminalClient: true,
+        appArmorProfile: 'p',
       }),
     );
     const written = new Set(record.fields.map((field) => field.tag));
