@@ -15,6 +15,8 @@ export interface Config {
   readonly insecureRegistries: readonly string[];
   /** Directory of `<host>/hosts.toml` files: mirrors and certificates of registries. Absent: `/etc/cais/certs.d`, or else `/etc/containerd/certs.d`. */
   readonly registryConfigDir?: string;
+  /** Images that must stay though nothing uses them: names, beginnings of names (`registry.example/base/*`), parts of names (`*pause*`). */
+  readonly pinnedImages: readonly string[];
   /** Built-in bridge network. */
   readonly network: NetworkConfig;
   /** Upper bounds for one layer (hostile images). */
@@ -42,6 +44,7 @@ const DEFAULTS: Config = {
   cgroupParent: 'cais',
   layerForm: 'auto',
   insecureRegistries: [],
+  pinnedImages: [],
   network: {},
   limits: {
     layerTarBytes: 256 * 2 ** 30,
@@ -59,6 +62,7 @@ const KEYS: Readonly<Record<keyof Config, true>> = {
   layerForm: true,
   insecureRegistries: true,
   registryConfigDir: true,
+  pinnedImages: true,
   network: true,
   limits: true,
 };

@@ -13,10 +13,12 @@ import { SingleFlight } from '../single-flight.js';
 import { type Archive, openArchive } from './archive.js';
 import { BlobStore, type LayoutEntry } from './blob-store.js';
 import { type CollectableLayers, type Collected, collectGarbage } from './collect.js';
+import { DiskUsage, type DiskUsageOptions, type ImageFilesystems } from './disk-usage.js';
 import { FileLock, type LockNative } from './file-lock.js';
 import { type ImageRecord, ImageStore } from './image-store.js';
 import { LoadError, loadImages } from './load.js';
 import { MAX_MANIFEST_BYTES, parseManifestDocument } from './manifest.js';
+import { PinnedImages } from './pinned-images.js';
 import { formatPlatform, hostPlatform, type Platform } from './platform.js';
 import { pullImage } from './pull.js';
 import { type CallerCredentials, pullCredentials } from './pull-credentials.js';
@@ -26,7 +28,7 @@ import type { LayerCache } from './unpack.js';
 
 export interface ImageServiceOptions {
   readonly config: Config;
-  readonly native: LockNative;
+  readonly native: LockNative & DiskUsageOptions['native'];
   readonly records: RecordStore;
   readonly layers: LayerCache & CollectableLayers;
   /** Credentials of the machine, asked when a pull brings none. */
@@ -78,6 +80,7 @@ export class ImageService {
   readonly #paths: StatePaths;
   readonly #blobs: BlobStore;
   readonly #store: ImageStore;
+  readonly #usage: DiskUsage;
   readonly #pulls = new SingleFlight<ImageRecord>();
   /** Progress of the pulls that are running. */
   readonly #hubs = new Map<string, ProgressHub>();
@@ -91,7 +94,8 @@ export class ImageService {
     this.#options = options;
     this.#paths = parts.paths;
     this.#blobs = parts.blobs;
-    this.#store = new ImageStore(options.records);
+    this.#store = new ImageStore(options.records, new PinnedImages(options.config.pinnedImages));
+    this.#usage = new DiskUsage({ paths: this.#paths, native: options.native });
     this.#upkeep = options.records.collection('image-upkeep');
   }
 
@@ -248,6 +252,11 @@ export class ImageService {
     return FileLock.hold(this.#options.native, { path, exclusive: true }, () =>
       this.#collectLocked(),
     );
+  }
+
+  /** How much of the disk images and writable layers take. */
+  fsInfo(): Promise<ImageFilesystems> {
+    return this.#usage.measure();
   }
 
   async close(): Promise<void> {
