@@ -60,6 +60,20 @@ export class UnsupportedError extends RuntimeError {
   }
 }
 
+/** Too much of this is under way already; the same call works later (`RESOURCE_EXHAUSTED`). */
+export class ResourceExhaustedError extends RuntimeError {
+  /** When a new attempt makes sense, where that is known. */
+  readonly retryAfterSeconds: number | undefined;
+
+  constructor(
+    message: string,
+    options: RuntimeErrorOptions & { readonly retryAfterSeconds?: number } = {},
+  ) {
+    super('RESOURCE_EXHAUSTED', message, options);
+    this.retryAfterSeconds = options.retryAfterSeconds;
+  }
+}
+
 /** Fields of a {@link NativeError}; C++ fills them. */
 export interface NativeErrorFields extends RuntimeErrorOptions {
   readonly code: string;

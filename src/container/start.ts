@@ -13,6 +13,7 @@ import { hostsFile } from '../sandbox/hosts-file.js';
 import type { SandboxRecord } from '../sandbox/sandbox-record.js';
 import { NO_TELEMETRY } from '../telemetry.js';
 import type { ContainerParts } from './container-parts.js';
+import { sharesProcessNamespace } from './create.js';
 import type { ContainerRecord } from './state.js';
 
 /** Bound of the node's own /etc/hosts and /etc/resolv.conf. */
@@ -42,6 +43,7 @@ async function launchContainer(parts: ContainerParts, options: StartOptions): Pr
   const { record, sandbox, client, rootFd, signal } = options;
   const { spec, config } = record;
   if (spec === undefined) throw new FailedPreconditionError('The container was never finished');
+  const { logDirectory } = sandbox.config;
   const files = await containerFiles(sandbox);
   const seccomp = usesSeccomp(config.security)
     ? await parts.seccomp.filter(
@@ -49,7 +51,7 @@ async function launchContainer(parts: ContainerParts, options: StartOptions): Pr
         spec.process.capabilities.bounding,
       )
     : undefined;
-  if (sandbox.config.shareProcessNamespace) await startPause(parts, options);
+  if (sharesProcessNamespace(sandbox, config)) await startPause(parts, options);
   const rollback = new Rollback();
   try {
     rollback.add('cgroup', async () => {
@@ -64,9 +66,9 @@ async function launchContainer(parts: ContainerParts, options: StartOptions): Pr
       lowerToLaunchSpec(spec, {
         id: record.id,
         cgroups,
-        ...(config.logPath === undefined
+        ...(config.logPath === undefined || logDirectory === undefined
           ? {}
-          : { log: { directory: sandbox.config.logDirectory, path: config.logPath } }),
+          : { log: { directory: logDirectory, path: config.logPath } }),
         stdin: config.stdin ? (config.stdinOnce ? 'pipeOnce' : 'pipe') : 'null',
         files,
         ...(seccomp === undefined ? {} : { seccomp }),

@@ -71,7 +71,8 @@ async function makeDirectories(parts: SandboxParts, build: SandboxBuild, rollbac
   rollback.add('run directory', () => rm(runDirectory, { recursive: true, force: true }));
   await mkdir(runDirectory, { mode: 0o700 });
   // Program output may hold secrets: the kubelet's directories are its own business, ours are private.
-  await mkdir(build.record.config.logDirectory, { recursive: true, mode: 0o700 });
+  const { logDirectory } = build.record.config;
+  if (logDirectory !== undefined) await mkdir(logDirectory, { recursive: true, mode: 0o700 });
 }
 
 async function makeCgroups(parts: SandboxParts, build: SandboxBuild, rollback: Rollback) {
