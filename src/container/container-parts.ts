@@ -6,6 +6,7 @@ import type { OpenFilesLimit } from '../runtime/open-files.js';
 import type { ImageProcess } from '../runtime/process-spec.js';
 import type { SandboxService } from '../sandbox/sandbox.js';
 import type { Snapshotter } from '../snapshot/snapshotter.js';
+import type { Telemetry } from '../telemetry.js';
 import type { ContainerRecord } from './state.js';
 
 /** What a container needs of an image. */
@@ -56,4 +57,5 @@ export interface ContainerParts {
   readonly cdiDirectories?: readonly string[];
   readonly openFiles: OpenFilesLimit;
   readonly hostCapabilities: bigint;
+  readonly telemetry?: Telemetry;
 }
