@@ -72,7 +72,7 @@ export async function startContainer(
       directories: record.imageVolumes ?? [],
       imageMounts: record.mountedImages ?? [],
     });
-    return await withImageMounts(parts, record, (imageFds) =>
+    return await withImageMounts(parts, { record, sandbox }, (imageFds) =>
       client.start(launch, {
         what: `container "${config.name}"`,
         fds: [rootFd, ...imageFds],
