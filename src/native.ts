@@ -212,6 +212,8 @@ export interface OverlayOptions {
   readonly lower: readonly OverlayLower[];
   /** Absolute directories of the writable layer; absent: a read-only overlay. */
   readonly upper?: { readonly upperDirectory: string; readonly workDirectory: string };
+  /** A user namespace through whose maps the ids of the lower layers are seen; the upper layer is as it is. `UNSUPPORTED` where the kernel cannot. */
+  readonly userNamespaceFd?: number;
   /** Skip syncs of the upper layer (overlayfs `volatile`). */
   readonly volatile: boolean;
   /** Directory of short links, one for each directory-form layer, for kernels without `lowerdir+` (before 6.7). */

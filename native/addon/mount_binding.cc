@@ -35,6 +35,8 @@ OverlayMount ReadOverlay(const Arg& options) {
         OverlayUpper{upper.Field("upperDirectory").Text(), upper.Field("workDirectory").Text()};
   }
   overlay.volatile_upper = options.Field("volatile").Boolean();
+  const Arg user_namespace = options.Field("userNamespaceFd");
+  if (!user_namespace.absent()) overlay.user_namespace_fd = user_namespace.Descriptor();
   overlay.link_directory = options.Field("linkDirectory").Text();
   overlay.supervisor_path = options.Field("supervisorPath").Text();
   return overlay;

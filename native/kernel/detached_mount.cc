@@ -73,9 +73,16 @@ Result<UniqueFd> CloneMount(int fd, const std::string& path, const CloneOptions&
 }
 
 Status SetMountAttributes(int mount_fd, const MountAttributes& attributes) {
-  if (attributes.set == 0 && attributes.clear == 0 && attributes.propagation == 0) return Done{};
+  const bool maps_ids = attributes.user_namespace_fd >= 0;
+  if (attributes.set == 0 && attributes.clear == 0 && attributes.propagation == 0 && !maps_ids) {
+    return Done{};
+  }
   mount_attr attr = {};
   attr.attr_set = attributes.set;
+  if (maps_ids) {
+    attr.attr_set |= MOUNT_ATTR_IDMAP;
+    attr.userns_fd = static_cast<uint64_t>(attributes.user_namespace_fd);
+  }
   attr.attr_clr = attributes.clear;
   attr.propagation = attributes.propagation;
   const unsigned flags = AT_EMPTY_PATH | (attributes.recursive ? AT_RECURSIVE : 0);

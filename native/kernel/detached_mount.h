@@ -31,6 +31,9 @@ struct MountAttributes {
   uint64_t set = 0;
   uint64_t clear = 0;
   uint64_t propagation = 0;
+  // Not -1: the ids of the files are seen through the maps of this user namespace (an idmapped
+  // mount). The mount must be a fresh clone, and its file system must know how.
+  int user_namespace_fd = -1;
   bool recursive = false;
 };
 Status SetMountAttributes(int mount_fd, const MountAttributes& attributes);

@@ -49,22 +49,23 @@ Status JoinCgroups(InitContext& context) {
     if (!processes) return Errno("open", directory + "/cgroup.procs");
     if (write(processes.get(), "0", 1) != 1) return Errno("write", directory + "/cgroup.procs");
   }
-  // After the joins: the namespace's root is where the process is now.
-  if (context.spec.kind != LaunchKind::kExec && unshare(CLONE_NEWCGROUP) != 0) {
-    return Errno("unshare", "cgroup");
-  }
+  return Done{};
+}
+
+Status BeginSession() {
+  // Until execve nobody may look into this copy of the supervisor, with its descriptors of the host
+  // (CVE-2016-9962).
+  if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) return Errno("prctl PR_SET_DUMPABLE");
+  if (setsid() < 0) return Errno("setsid");
+  // A keyring of its own; kernels without keyrings, and those that forbid it, have none to leak.
+  (void)syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, nullptr);
   return Done{};
 }
 
 Status EnterSession(InitContext& context) {
-  // Until execve nobody may look into this copy of the supervisor, with its descriptors of the host
-  // (CVE-2016-9962).
-  if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) return Errno("prctl PR_SET_DUMPABLE");
-  Status reset = ResetSignals();
-  if (!reset.ok()) return reset;
-  if (setsid() < 0) return Errno("setsid");
-  // A keyring of its own; kernels without keyrings, and those that forbid it, have none to leak.
-  (void)syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, nullptr);
+  Status step = BeginSession();
+  if (step.ok()) step = ResetSignals();
+  if (!step.ok()) return step;
   umask(0);
   if (context.spec.personality != 0 && personality(context.spec.personality) < 0) {
     return Errno("personality");
@@ -76,18 +77,15 @@ Status InstallStdio(InitContext& context) {
   StdioFds stdio = context.stdio;
   if (context.terminal_slave) {
     const int slave = context.terminal_slave.get();
+    // Made here, by root of the container.
+    if (fchown(slave, context.spec.credentials.uid, static_cast<gid_t>(-1)) != 0) {
+      return Errno("fchown", "terminal");
+    }
     stdio = {slave, slave, slave, true};
   }
   if (context.spec.terminal && ioctl(stdio.in, TIOCSCTTY, 0) != 0) return Errno("TIOCSCTTY");
   const int sources[] = {stdio.in, stdio.out, stdio.err};
   for (int target = 0; target < 3; ++target) {
-    struct stat status;
-    if (fstat(sources[target], &status) != 0) return Errno("fstat", std::to_string(target));
-    if (stdio.owned_by_user && status.st_uid != context.spec.credentials.uid &&
-        (S_ISFIFO(status.st_mode) || isatty(sources[target]) != 0) &&
-        fchown(sources[target], context.spec.credentials.uid, static_cast<gid_t>(-1)) != 0) {
-      return Errno("fchown", std::to_string(target));
-    }
     if (dup2(sources[target], target) < 0) return Errno("dup2", std::to_string(target));
   }
   return Done{};

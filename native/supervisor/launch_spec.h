@@ -9,6 +9,7 @@
 
 #include "kernel/credentials.h"
 #include "kernel/result.h"
+#include "kernel/user_namespace.h"
 #include "supervisor/protocol.h"
 
 namespace cais {
@@ -23,6 +24,7 @@ struct LaunchMount {
   bool recursive_readonly = false;
   int source_index = -1;  // among the frame's descriptors
   std::string sub_path;   // what of that descriptor; empty: all
+  IdMaps id_maps;         // of the files as they are seen; empty: as they are
 };
 
 struct LaunchDevice {

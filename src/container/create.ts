@@ -14,6 +14,7 @@ import { newId, nowNanos, type SandboxRecord } from '../sandbox/sandbox-record.j
 import type { ContainerParts } from './container-parts.js';
 import { cdiEdits, containerDevices } from './devices.js';
 import { checkSubPaths, resolveImageMounts } from './image-mounts.js';
+import { withRootsOf } from './mapped-roots.js';
 import { prepareMountSources } from './mount-sources.js';
 import { namedError } from './named-error.js';
 import { type ContainerRecord, transition } from './state.js';
@@ -89,7 +90,7 @@ async function runSteps(
   rollback.add('record', () => parts.containers.remove(id));
 
   rollback.add('writable layer', () => parts.snapshotter.remove(id));
-  const rootFd = await parts.snapshotter.prepare(id, record.chain);
+  const rootFd = await withRootsOf(parts, sandbox, (prepare) => prepare(id, record.chain));
   rollback.add('root mount', () => closeSync(rootFd));
 
   const user = await resolveUser(parts.native, rootFd, {

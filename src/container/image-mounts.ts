@@ -1,7 +1,9 @@
 import { closeSync } from 'node:fs';
 import { InvalidArgumentError, NotFoundError } from '../errors.js';
 import type { ContainerMount } from '../runtime/container-config.js';
+import type { SandboxRecord } from '../sandbox/sandbox-record.js';
 import type { ContainerParts } from './container-parts.js';
+import { withRootsOf } from './mapped-roots.js';
 import type { ContainerRecord, MountedImage } from './state.js';
 
 /** More than anybody mounts; each is a descriptor in the start frame. */
@@ -73,15 +75,19 @@ export async function checkSubPaths(
 
 /** Mounts what a container mounts of images, read-only, for the length of `use`; it gets the descriptors in the order of the mounts. */
 export async function withImageMounts<T>(
-  parts: Pick<ContainerParts, 'snapshotter'>,
-  record: ContainerRecord,
+  parts: Pick<ContainerParts, 'sandboxes' | 'snapshotter'>,
+  { record, sandbox }: { readonly record: ContainerRecord; readonly sandbox: SandboxRecord },
   use: (fds: readonly number[]) => Promise<T>,
 ): Promise<T> {
+  const { mountedImages = [] } = record;
+  if (mountedImages.length === 0) return use([]);
   const fds: number[] = [];
   try {
-    for (const { chain } of record.mountedImages ?? []) {
-      fds.push(await parts.snapshotter.prepare(record.id, chain, { readOnly: true }));
-    }
+    await withRootsOf(parts, sandbox, async (prepare) => {
+      for (const { chain } of mountedImages) {
+        fds.push(await prepare(record.id, chain, { readOnly: true }));
+      }
+    });
     return await use(fds);
   } finally {
     for (const fd of fds) closeSync(fd);

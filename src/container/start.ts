@@ -77,7 +77,7 @@ async function launchContainer(parts: ContainerParts, options: StartOptions): Pr
       directories: record.imageVolumes ?? [],
       imageMounts: record.mountedImages ?? [],
     });
-    return await withImageMounts(parts, record, (imageFds) =>
+    return await withImageMounts(parts, { record, sandbox }, (imageFds) =>
       client.start(launch, {
         what: `container "${config.name}"`,
         fds: [rootFd, ...imageFds],

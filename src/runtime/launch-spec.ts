@@ -1,7 +1,13 @@
 import { UnsupportedError } from '../errors.js';
 import { capabilityMask } from './capabilities.js';
 import { IMAGE_SOURCE } from './mounts.js';
-import type { RuntimeSpec, SpecDevice, SpecMount, SpecNamespace } from './oci-spec.js';
+import type {
+  RuntimeSpec,
+  SpecDevice,
+  SpecIdMapping,
+  SpecMount,
+  SpecNamespace,
+} from './oci-spec.js';
 import type { LaunchMount, LaunchSpec } from './supervisor-protocol.js';
 
 /** What the OCI configuration has no place for: where things of this start come from. */
@@ -166,6 +172,17 @@ function pidNamespaceOf(
   return pidTarget === undefined ? { pidNamespace: 'pod' } : { pidNamespace: 'target', pidTarget };
 }
 
+function idMapsOf({ uidMappings = [], gidMappings = [] }: SpecMount): Pick<LaunchMount, 'idMaps'> {
+  if (uidMappings.length === 0) return {};
+  const ranges = (mappings: readonly SpecIdMapping[]) =>
+    mappings.map(({ containerID, hostID, size }) => ({
+      containerId: containerID,
+      hostId: hostID,
+      length: size,
+    }));
+  return { idMaps: { uids: ranges(uidMappings), gids: ranges(gidMappings) } };
+}
+
 /** A /dev of the host that the container mounts has its devices already, and nothing is made in it. */
 function devicesToMake({ mounts, linux }: RuntimeSpec): readonly SpecDevice[] {
   const isForeign = mounts.some(
@@ -209,5 +226,6 @@ function lowerMount(mount: SpecMount, context: LaunchContext): LaunchMount {
     ...(propagation === undefined ? {} : { propagation }),
     ...(data.length === 0 ? {} : { data: data.join(',') }),
     recursiveReadonly: mount.options.includes('rro'),
+    ...idMapsOf(mount),
   };
 }

@@ -6,7 +6,9 @@ import type {
   ImageMount,
   TmpfsMount,
 } from './container-config.js';
-import type { SpecDevice, SpecMount } from './oci-spec.js';
+import type { SpecDevice, SpecIdMapping, SpecMount } from './oci-spec.js';
+import type { IdMapping } from './sandbox-config.js';
+import { checkMapping } from './user-namespace.js';
 
 /** PATH_MAX of the kernel, with its terminator. */
 const PATH_MAX_BYTES = 4096;
@@ -137,7 +139,37 @@ function checkedMount(mount: ContainerMount, imageIndex: number): SpecMount {
       mount.readOnly ? (mount.recursiveReadOnly === true ? 'rro' : 'ro') : 'rw',
       ...mountOptions(mount, destination),
     ],
+    ...idMappings(mount, destination),
   };
+}
+
+/** More than the kernel takes. */
+const MAX_MAPPINGS = 340;
+
+function idMappings(
+  { idMappings: asked }: BindMount,
+  destination: string,
+): Pick<SpecMount, 'uidMappings' | 'gidMappings'> {
+  if (asked === undefined || (asked.uids.length === 0 && asked.gids.length === 0)) return {};
+  const { uids, gids } = asked;
+  if (uids.length === 0 || gids.length === 0) {
+    throw new InvalidArgumentError(
+      `Mount "${destination}": expected mappings of both uids and gids`,
+    );
+  }
+  if (uids.length > MAX_MAPPINGS || gids.length > MAX_MAPPINGS) {
+    throw new InvalidArgumentError(
+      `Mount "${destination}": more than ${MAX_MAPPINGS} mappings of ids`,
+    );
+  }
+  for (const each of uids) checkMapping(each, `the uids of mount "${destination}"`);
+  for (const each of gids) checkMapping(each, `the gids of mount "${destination}"`);
+  return { uidMappings: uids.map(specMapping), gidMappings: gids.map(specMapping) };
+}
+
+/** A range of ids under the specification's names. */
+export function specMapping({ containerId, hostId, length }: IdMapping): SpecIdMapping {
+  return { containerID: containerId, hostID: hostId, size: length };
 }
 
 function tmpfsMount({ sizeBytes, readOnly }: TmpfsMount, destination: string): SpecMount {

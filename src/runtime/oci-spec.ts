@@ -54,10 +54,22 @@ export interface SpecMount {
   readonly type: string;
   readonly source?: string;
   readonly options: readonly string[];
+  /** An idmapped mount. */
+  readonly uidMappings?: readonly SpecIdMapping[];
+  readonly gidMappings?: readonly SpecIdMapping[];
+}
+
+export interface SpecIdMapping {
+  readonly containerID: number;
+  readonly hostID: number;
+  readonly size: number;
 }
 
 export interface SpecLinux {
   readonly namespaces: readonly SpecNamespace[];
+  /** Of the user namespace, where the container has one. */
+  readonly uidMappings?: readonly SpecIdMapping[];
+  readonly gidMappings?: readonly SpecIdMapping[];
   readonly devices: readonly SpecDevice[];
   readonly cgroupsPath: string;
   readonly resources: SpecResources;

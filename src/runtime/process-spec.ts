@@ -4,13 +4,20 @@ import { capabilitySets } from './capabilities.js';
 import type { ContainerEdits } from './cdi.js';
 import type { ContainerConfig } from './container-config.js';
 import { mergeDevices, type ResolvedDevices } from './host-devices.js';
-import { checkPath, containerMounts, DEFAULT_DEVICES, sortedByDepth } from './mounts.js';
+import {
+  checkPath,
+  containerMounts,
+  DEFAULT_DEVICES,
+  sortedByDepth,
+  specMapping,
+} from './mounts.js';
 import type { RuntimeSpec, SpecMount, SpecNamespace } from './oci-spec.js';
 import type { OpenFilesLimit } from './open-files.js';
 import { checkResources, specResources } from './resources.js';
 import type { SandboxConfig } from './sandbox-config.js';
 import { protectedPaths } from './security.js';
 import type { ResolvedUser } from './user.js';
+import { checkUserInNamespace } from './user-namespace.js';
 
 const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
@@ -56,6 +63,7 @@ export function buildProcessSpec(options: ProcessSpecOptions): RuntimeSpec {
   const { container, sandbox, image, user, devices, edits } = options;
   const { security } = container;
   checkResources(container.resources);
+  checkUserInNamespace(user, sandbox.userNamespace);
   const paths = protectedPaths(security);
   for (const path of [...paths.masked, ...paths.readonly]) checkPath(path, 'protected path');
   const cwd = container.workingDirectory || image.workingDirectory || '/';
@@ -94,10 +102,17 @@ export function buildProcessSpec(options: ProcessSpecOptions): RuntimeSpec {
     annotations: { ...container.annotations },
     linux: {
       namespaces: namespaces(options),
+      ...(sandbox.userNamespace === undefined
+        ? {}
+        : {
+            uidMappings: [specMapping(sandbox.userNamespace.uids)],
+            gidMappings: [specMapping(sandbox.userNamespace.gids)],
+          }),
       devices: mergeDevices(DEFAULT_DEVICES, devices?.devices ?? [], edits?.devices ?? []),
       cgroupsPath: `/${options.cgroup}`,
       resources: specResources(container.resources, {
-        privileged: security.privileged,
+        // Root of the pod's own user namespace must not reach what only root of the host may.
+        privileged: security.privileged && sandbox.userNamespace === undefined,
         devices: [...(devices?.rules ?? []), ...(edits?.rules ?? [])],
       }),
       sysctl: {},
@@ -187,5 +202,6 @@ function namespaces(options: ProcessSpecOptions): SpecNamespace[] {
     list.push({ type: 'network', path: shared('net') }, { type: 'uts', path: shared('uts') });
   }
   if (!sandbox.hostIpc) list.push({ type: 'ipc', path: shared('ipc') });
+  if (sandbox.userNamespace !== undefined) list.push({ type: 'user' });
   return list;
 }

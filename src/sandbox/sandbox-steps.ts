@@ -109,6 +109,14 @@ async function startSupervisor(parts: SandboxParts, build: SandboxBuild, rollbac
       openFiles: parts.openFiles,
       onOwnerExit: config.onOwnerExit,
       sandboxCgroups: build.sandboxCgroups,
+      ...(config.userNamespace === undefined
+        ? {}
+        : {
+            userNamespace: {
+              uids: [config.userNamespace.uids],
+              gids: [config.userNamespace.gids],
+            },
+          }),
     }),
     timeoutMs: SPAWN_TIMEOUT_MS,
   });
