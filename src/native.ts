@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { NativeError, UnsupportedError } from './errors.js';
 
 /** Version of the boundary: raised with every change of the interface below, checked at load against C++. */
-export const NATIVE_ABI = 4;
+export const NATIVE_ABI = 5;
 
 /**
  * The native boundary. Every name here is an export of `native/addon/exports.cc`, in the same order
@@ -74,18 +74,38 @@ export interface NativeBinding {
   // ---- network: native/addon/network_binding.cc
   /** Links of this network namespace, with their addresses. */
   listLinks(): Promise<NetworkLink[]>;
-  /** Creates the bridge if absent, sets its address, brings it up; an existing equal one is success. */
+  /**
+   * Creates the bridge if absent, sets its addresses, brings it up and forwarding on; an existing equal one is success.
+   * @throws NativeError `CONFLICT` when the name belongs to another kind of link or to a bridge with another IPv4 address.
+   */
   ensureBridge(options: BridgeOptions): Promise<void>;
-  /** veth pair: host end on the bridge, other end as `eth0` in the namespace with address and default route; loopback up too. Undone on failure. */
+  /** veth pair: host end on the bridge, other end as `eth0` in the namespace with addresses and default routes; loopback up too. Undone on failure. */
   addPodInterface(options: PodInterfaceOptions): Promise<PodInterface>;
   /** Brings `lo` up in the namespace `netnsPath`. */
   setLoopbackUp(netnsPath: string): Promise<void>;
   /** Deletes a link by name; absent is success. */
   removeLink(name: string): Promise<void>;
-  /** nftables table `table` (inet family nat + filter): masquerades what leaves `subnet` by another link than `bridge`. Equal existing table is success. */
-  ensureMasquerade(options: MasqueradeOptions): Promise<void>;
+  /**
+   * nftables table `table` (inet): masquerades what leaves the subnets by another link than `bridge`, and holds the maps of host ports
+   * (`native/kernel/pod_table.h` shows it). Equal existing table is success and keeps its host ports.
+   */
+  ensurePodTable(options: PodTableOptions): Promise<PodTableState>;
   /** Deletes the nftables table; absent is success. */
-  removeMasquerade(table: string): Promise<void>;
+  removePodTable(table: string): Promise<void>;
+  /** All of them or none; equal ones that are there are success. @throws NativeError `EEXIST` or `EBUSY` when a port leads to another pod. */
+  addHostPorts(options: HostPortsOptions): Promise<void>;
+  /** Absent is success; a port that leads to another pod by now stays. */
+  removeHostPorts(options: HostPortsOptions): Promise<void>;
+  /** Makes the kernel forget UDP flows to these ports of this machine and to these pods: a known flow is never looked up again. */
+  forgetUdpFlows(flows: {
+    readonly hostPorts: readonly number[];
+    readonly podIps: readonly string[];
+  }): Promise<void>;
+  /**
+   * Connects by TCP inside a network namespace and gives the connected socket.
+   * @throws NativeError with the errno of connect(2), `ETIMEDOUT` after `timeoutMs` (at most a minute).
+   */
+  connectInNamespace(options: NamespaceConnection): Promise<number>;
 
   // ---- processes: native/addon/process_binding.cc
   /** Compiles an OCI runtime-spec `linux.seccomp` object (JSON text) to the bytes of a `struct sock_filter` array for this machine. */
@@ -287,6 +307,8 @@ export interface BridgeOptions {
   readonly name: string;
   /** `10.66.0.1/24` */
   readonly addressCidr: string;
+  /** `fd12::1/64`; absent: no IPv6. */
+  readonly address6Cidr?: string;
 }
 
 export interface PodInterfaceOptions {
@@ -296,16 +318,52 @@ export interface PodInterfaceOptions {
   readonly hostName: string;
   readonly addressCidr: string;
   readonly gateway: string;
+  /** Both absent: no IPv6. */
+  readonly address6Cidr?: string;
+  readonly gateway6?: string;
 }
 
 export interface PodInterface {
   readonly macAddress: string;
+  /** False where the namespace has IPv6 switched off. */
+  readonly hasIpv6: boolean;
 }
 
-export interface MasqueradeOptions {
+export interface PodTableOptions {
   readonly table: string;
   readonly bridge: string;
   readonly subnetCidr: string;
+  readonly subnet6Cidr?: string;
+}
+
+export interface PodTableState {
+  /** The table was not there before: it has no host port yet. */
+  readonly created: boolean;
+  /** Host ports can be reached by ::1. */
+  readonly ipv6Loopback: boolean;
+}
+
+export interface HostPortsOptions {
+  readonly table: string;
+  readonly ports: readonly HostPort[];
+}
+
+/** One port of this machine that leads to a pod; both addresses are of one family. */
+export interface HostPort {
+  /** Number of the protocol: 6 TCP, 17 UDP, 132 SCTP. */
+  readonly protocol: number;
+  /** Absent: every address of the machine, of the family of `podIp`. */
+  readonly hostIp?: string;
+  readonly hostPort: number;
+  readonly podIp: string;
+  readonly podPort: number;
+}
+
+export interface NamespaceConnection {
+  readonly netnsPath: string;
+  readonly ip: string;
+  readonly port: number;
+  readonly timeoutMs: number;
 }
 
 export interface SpawnSupervisorOptions {
