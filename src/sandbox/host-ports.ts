@@ -1,6 +1,6 @@
 import { isIP } from 'node:net';
 import { InvalidArgumentError } from '../errors.js';
-import type { HostPort } from '../native.js';
+import type { HostPort } from '../native-network.js';
 import type { PortMapping } from '../runtime/sandbox-config.js';
 
 const PROTOCOL_NUMBERS = { tcp: 6, udp: 17, sctp: 132 } as const;

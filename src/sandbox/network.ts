@@ -2,7 +2,8 @@ import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import type { Config } from '../config.js';
 import { FailedPreconditionError, InvalidArgumentError } from '../errors.js';
-import type { HostPort, NativeBinding } from '../native.js';
+import type { NativeBinding } from '../native.js';
+import type { HostPort } from '../native-network.js';
 import type { Collection, RecordStore } from '../record-store.js';
 import { Rollback } from '../rollback.js';
 import {
@@ -12,13 +13,7 @@ import {
   type NetworkRecord,
 } from './address-pool.js';
 import { describePort, hostPortsOf, kernelPorts, needsIpv6 } from './host-ports.js';
-import {
-  formatAddress,
-  formatSubnet,
-  overlaps,
-  parseAddress,
-  parseSubnet,
-} from './ipv4.js';
+import { formatAddress, formatSubnet, overlaps, parseAddress, parseSubnet } from './ipv4.js';
 import { IPV6_PREFIX_LENGTH, ipv6Address, machineHasIpv6, uniqueLocalSubnet } from './ipv6.js';
 import { KeyedLock } from './keyed-lock.js';
 import { MachineNetwork } from './machine-network.js';

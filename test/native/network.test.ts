@@ -1,105 +1,20 @@
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
-import { join } from 'node:path';
-import { createInterface } from 'node:readline';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import type { NativeBinding, NetworkLink } from '../../src/native.js';
+import { describe, expect, test } from 'vitest';
+import type { NetworkLink } from '../../src/native-network.js';
+import {
+  bridge,
+  connect,
+  GATEWAY,
+  inside,
+  ip,
+  listen,
+  name,
+  onHost,
+  pod,
+  table,
+  useNamespaces,
+} from '../fixtures/network-namespaces.js';
 
-// Every test plays in network namespaces of its own: `host` is where the addon runs, `outside` a machine
-// beyond it, `pod1` and `pod2` what it connects. No link, address or rule of this machine is touched.
-const ADDON = join(import.meta.dirname, '../../build/Release/cais.node');
-const SUBNET = '10.99.0.0/24';
-const GATEWAY = '10.99.0.1';
-
-let tag: string;
-const children: ChildProcess[] = [];
-const name = (role: string) => `cais-${tag}-${role}`;
-const ip = (...args: string[]) => execFileSync('ip', args, { encoding: 'utf8', stdio: 'pipe' });
-const inside = (role: string, ...command: string[]) =>
-  execFileSync('ip', ['netns', 'exec', name(role), ...command], {
-    encoding: 'utf8',
-    stdio: 'pipe',
-  });
-
-type AsyncExport = {
-  [K in keyof NativeBinding]: NativeBinding[K] extends (...args: never[]) => Promise<unknown>
-    ? K
-    : never;
-}[keyof NativeBinding];
-
-/** Calls one export of the addon in a process inside the `host` namespace. */
-function onHost<K extends AsyncExport>(
-  exported: K,
-  ...args: Parameters<NativeBinding[K]>
-): Awaited<ReturnType<NativeBinding[K]>> {
-  const script = `
-    const native = require(${JSON.stringify(ADDON)});
-    native.setErrorClass(class { constructor(fields) { Object.assign(this, fields); } });
-    native[${JSON.stringify(exported)}](...${JSON.stringify(args)}).then(
-      (value) => console.log(JSON.stringify({ value })),
-      (error) => console.log(JSON.stringify({ error })));`;
-  const { value, error } = JSON.parse(inside('host', process.execPath, '-e', script));
-  if (error !== undefined) throw Object.assign(new Error(error.message), error);
-  return value;
-}
-
-/** A TCP server that answers with the address it sees its client under. */
-async function listen(role: string, port: number, address = '0.0.0.0'): Promise<void> {
-  const script = `require('net').createServer((s) => s.on('error', () => {}).end(s.remoteAddress)).listen(${port}, '${address}', () => console.log('listening'))`;
-  await start(role, script);
-}
-
-/** Starts a server and waits for its first line. */
-async function start(role: string, script: string): Promise<void> {
-  const child = spawn('ip', ['netns', 'exec', name(role), process.execPath, '-e', script], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  children.push(child);
-  await new Promise((resolve) => createInterface(child.stdout).once('line', resolve));
-}
-
-function connect(role: string, address: string, port: number, timeout = 5000): string {
-  const script = `const s = require('net').connect({host:'${address}',port:${port},timeout:${timeout}}); s.on('data', (d) => process.stdout.write(d)); s.on('timeout', () => s.destroy(new Error('timed out')))`;
-  return inside(role, process.execPath, '-e', script);
-}
-
-/** A UDP server that answers with its own address. */
-async function answer(role: string, port: number): Promise<void> {
-  const script = `
-    const own = Object.values(require('os').networkInterfaces()).flat().find((a) => a.address.startsWith('10.99')).address;
-    const s = require('dgram').createSocket('udp4');
-    s.on('message', (m, from) => s.send(own, from.port, from.address));
-    s.bind(${port}, () => console.log('listening'));`;
-  await start(role, script);
-}
-
-/** Asks from one port, always the same: for the kernel it is one flow. */
-const ASK = `
-  const s = require('dgram').createSocket('udp4');
-  const end = (text) => { process.stdout.write(text); process.exit(); };
-  s.on('message', (m) => end(m.toString())); s.on('error', () => end('nobody'));
-  s.bind(4444, () => s.send('?', 53, '192.0.2.1'));
-  setTimeout(() => end('nobody'), 1000);`;
-
-const pod = (role: string, address: string) => ({
-  netnsPath: `/run/netns/${name(role)}`,
-  bridge: 'cais-br',
-  hostName: `cv${tag}${role.slice(-1)}`,
-  addressCidr: `${address}/24`,
-  gateway: GATEWAY,
-});
-const bridge = { name: 'cais-br', addressCidr: `${GATEWAY}/24` };
-const table = { table: 'cais_test', bridge: 'cais-br', subnetCidr: SUBNET };
-
-beforeEach(() => {
-  tag = randomBytes(4).toString('hex');
-  for (const role of ['host', 'pod1', 'pod2', 'outside']) ip('netns', 'add', name(role));
-});
-
-afterEach(() => {
-  for (const child of children.splice(0)) child.kill('SIGKILL');
-  for (const role of ['host', 'pod1', 'pod2', 'outside']) ip('netns', 'del', name(role));
-});
+useNamespaces();
 
 describe('bridge and pods', () => {
   test('pods reach each other under their own addresses and the outside under that of the host', async () => {
@@ -264,140 +179,6 @@ describe('ensurePodTable(), removePodTable()', () => {
       );
     },
   );
-});
-
-describe('host ports', () => {
-  const web = { protocol: 6, hostPort: 8080, podIp: '10.99.0.2', podPort: 80 };
-  const web6 = { ...web, podIp: 'fd99::2' };
-  const change = { table: 'cais_test' };
-
-  /** Two pods, a machine beyond the host; everything with both families. */
-  function build(): { ipv6Loopback: boolean } {
-    ip('-n', name('host'), 'link', 'set', 'lo', 'up');
-    onHost('ensureBridge', { ...bridge, address6Cidr: 'fd99::1/64' });
-    const state = onHost('ensurePodTable', { ...table, subnet6Cidr: 'fd99::/64' });
-    for (const [role, last] of [
-      ['pod1', 2],
-      ['pod2', 3],
-    ] as const) {
-      const made = onHost('addPodInterface', {
-        ...pod(role, `10.99.0.${last}`),
-        address6Cidr: `fd99::${last}/64`,
-        gateway6: 'fd99::1',
-      });
-      expect(made.hasIpv6).toBe(true);
-    }
-    const link = ['link', 'add', 'up0', 'type', 'veth', 'peer', 'name', 'eth0', 'netns'];
-    ip('-n', name('host'), ...link, name('outside'));
-    for (const [role, device, last] of [
-      ['host', 'up0', 1],
-      ['outside', 'eth0', 2],
-    ] as const) {
-      ip('-n', name(role), 'addr', 'add', `192.0.2.${last}/24`, 'dev', device);
-      ip('-n', name(role), 'addr', 'add', `2001:db8::${last}/64`, 'dev', device, 'nodad');
-      ip('-n', name(role), 'link', 'set', device, 'up');
-    }
-    return state;
-  }
-
-  test('are reached from outside, from the host, from other pods and from the pod itself', async () => {
-    const { ipv6Loopback } = build();
-    onHost('addHostPorts', { ...change, ports: [web, web6] });
-    await listen('pod1', 80, '::');
-    const seen = (role: string, address: string) =>
-      connect(role, address, 8080).replace('::ffff:', '');
-    // The pod sees who asks.
-    expect(seen('outside', '192.0.2.1')).toBe('192.0.2.2');
-    expect(seen('outside', '2001:db8::1')).toBe('2001:db8::2');
-    expect(seen('host', '192.0.2.1')).toBe('192.0.2.1');
-    expect(seen('host', '127.0.0.1')).toBe(GATEWAY);
-    expect(seen('host', '127.8.8.8')).toBe(GATEWAY);
-    expect(seen('host', '2001:db8::1')).toBe('2001:db8::1');
-    for (const role of ['pod1', 'pod2']) {
-      expect(seen(role, '192.0.2.1')).toBe(GATEWAY);
-      expect(seen(role, 'fd99::1')).toBe('fd99::1');
-    }
-    // This kernel filters bridges; where it does not, ::1 leads to the pod.
-    expect(ipv6Loopback).toBe(false);
-    expect(() => seen('host', '::1')).toThrow('ECONNREFUSED');
-    inside('host', 'sysctl', '-qw', 'net.bridge.bridge-nf-call-ip6tables=0');
-    expect(onHost('ensurePodTable', { ...table, subnet6Cidr: 'fd99::/64' })).toEqual({
-      created: false,
-      ipv6Loopback: true,
-    });
-    expect(seen('host', '::1')).toBe('fd99::1');
-
-    onHost('removeHostPorts', { ...change, ports: [web, web6] });
-    onHost('removeHostPorts', { ...change, ports: [web, web6] });
-    expect(() => seen('host', '127.0.0.1')).toThrow('ECONNREFUSED');
-    expect(() => seen('outside', '2001:db8::1')).toThrow('ECONNREFUSED');
-  });
-
-  test('of one address are not reached by another', async () => {
-    build();
-    await listen('pod1', 80, '::');
-    const ports = [
-      { ...web, hostIp: '127.0.0.1' },
-      { ...web6, hostIp: '2001:db8::1' },
-    ];
-    onHost('addHostPorts', { ...change, ports });
-    expect(connect('host', '127.0.0.1', 8080)).toBe(`::ffff:${GATEWAY}`);
-    expect(connect('outside', '2001:db8::1', 8080)).toBe('2001:db8::2');
-    expect(() => connect('outside', '192.0.2.1', 8080)).toThrow('ECONNREFUSED');
-  });
-
-  test('let no pod reach what listens on the loopback of the host', async () => {
-    build();
-    onHost('addHostPorts', { ...change, ports: [web] });
-    await listen('host', 9000, '127.0.0.1');
-    ip('-n', name('pod1'), 'route', 'add', '127.9.9.9/32', 'via', GATEWAY, 'src', '10.99.0.2');
-    inside('pod1', 'sysctl', '-qw', 'net.ipv4.conf.all.route_localnet=1');
-    ip('-n', name('pod1'), 'route', 'del', 'local', '127.0.0.0/8', 'dev', 'lo', 'table', 'local');
-    await listen('host', 9001, '127.9.9.9');
-    expect(() => connect('pod1', '127.9.9.9', 9001, 1000)).toThrow('timed out');
-    inside('host', 'nft', 'flush', 'chain', 'inet', 'cais_test', 'guard');
-    expect(connect('pod1', '127.9.9.9', 9001)).toBe('10.99.0.2');
-  });
-
-  test('belong to one pod: all of a request are refused, and removing spares the owner', () => {
-    build();
-    onHost('addHostPorts', { ...change, ports: [web] });
-    onHost('addHostPorts', { ...change, ports: [web] });
-    const other = { ...web, podIp: '10.99.0.3' };
-    const free = { ...other, hostPort: 8081 };
-    expect(() => onHost('addHostPorts', { ...change, ports: [free, other] })).toThrow(
-      expect.objectContaining({ code: expect.stringMatching(/^(EEXIST|EBUSY)$/) }),
-    );
-    onHost('removeHostPorts', { ...change, ports: [other] });
-    const maps = inside('host', 'nft', 'list', 'map', 'inet', 'cais_test', 'ports4');
-    expect(maps).toContain('elements = { tcp . 8080 : 10.99.0.2 . 80 }');
-    onHost('ensurePodTable', { ...table, subnet6Cidr: 'fd99::/64' });
-    expect(inside('host', 'nft', 'list', 'map', 'inet', 'cais_test', 'ports4')).toBe(maps);
-    onHost('removePodTable', 'cais_test');
-    onHost('removeHostPorts', { ...change, ports: [web] });
-  });
-
-  test('of UDP and SCTP, and a known flow of datagrams turns to the new pod', async () => {
-    build();
-    const dns = { ...web, protocol: 17, hostPort: 53, podPort: 5353 };
-    const sctp = { ...web, protocol: 132 };
-    onHost('addHostPorts', { ...change, ports: [dns, sctp] });
-    expect(inside('host', 'nft', 'list', 'map', 'inet', 'cais_test', 'ports4')).toContain(
-      'sctp . 8080 : 10.99.0.2 . 80',
-    );
-    await answer('pod1', 5353);
-    await answer('pod2', 5353);
-    const ask = () => inside('outside', process.execPath, '-e', ASK);
-    expect(ask()).toBe('10.99.0.2');
-    onHost('removeHostPorts', { ...change, ports: [dns] });
-    onHost('addHostPorts', { ...change, ports: [{ ...dns, podIp: '10.99.0.3' }] });
-    expect(ask()).toBe('10.99.0.2');
-    onHost('forgetUdpFlows', { hostPorts: [53], podIps: [] });
-    expect(ask()).toBe('10.99.0.3');
-    onHost('removeHostPorts', { ...change, ports: [{ ...dns, podIp: '10.99.0.3' }] });
-    onHost('forgetUdpFlows', { hostPorts: [], podIps: ['10.99.0.3', 'fd99::3'] });
-    expect(ask()).toBe('nobody');
-  });
 });
 
 describe('connectInNamespace()', () => {
