@@ -57,8 +57,12 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("addPodInterface", Napi::Function::New(env, AddPodInterface));
   exports.Set("setLoopbackUp", Napi::Function::New(env, SetLoopbackUp));
   exports.Set("removeLink", Napi::Function::New(env, RemoveLink));
-  exports.Set("ensureMasquerade", Napi::Function::New(env, EnsureMasquerade));
-  exports.Set("removeMasquerade", Napi::Function::New(env, RemoveMasquerade));
+  exports.Set("ensurePodTable", Napi::Function::New(env, EnsurePodTable));
+  exports.Set("removePodTable", Napi::Function::New(env, RemovePodTable));
+  exports.Set("addHostPorts", Napi::Function::New(env, AddHostPorts));
+  exports.Set("removeHostPorts", Napi::Function::New(env, RemoveHostPorts));
+  exports.Set("forgetUdpFlows", Napi::Function::New(env, ForgetUdpFlows));
+  exports.Set("connectInNamespace", Napi::Function::New(env, ConnectInNamespace));
 
   // process_binding.cc
   exports.Set("compileSeccomp", Napi::Function::New(env, CompileSeccomp));

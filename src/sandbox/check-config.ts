@@ -5,6 +5,7 @@ import type { SandboxConfig } from '../runtime/sandbox-config.js';
 import { checkSysctls } from '../runtime/sysctls.js';
 import { checkUserNamespace } from '../runtime/user-namespace.js';
 import { resolvConf } from './dns.js';
+import { hostPortsOf } from './host-ports.js';
 import { hostsFile } from './hosts-file.js';
 
 /** The kernel's limit for host names. */
@@ -27,6 +28,7 @@ export function checkSandboxConfig(config: SandboxConfig): void {
       `Invalid host name ${JSON.stringify(config.hostname.slice(0, 100))}: expected letters, digits, "-" and ".", at most ${HOSTNAME_MAX_BYTES}`,
     );
   }
+  hostPortsOf(config.portMappings);
   const { cgroupParent } = config;
   if (
     cgroupParent !== undefined &&

@@ -143,11 +143,11 @@ async function connect(parts: SandboxParts, build: SandboxBuild, rollback: Rollb
 }
 
 async function attachNetwork(parts: SandboxParts, build: SandboxBuild, rollback: Rollback) {
-  const { id, netnsPath } = build.record;
+  const { id, netnsPath, config } = build.record;
   if (netnsPath === undefined) return;
-  const { ip } = await parts.network.attach(id, netnsPath);
+  const { ip, additionalIps } = await parts.network.attach(id, { netnsPath, config });
   rollback.add('network', () => parts.network.detach(id));
-  build.record = { ...build.record, ip };
+  build.record = { ...build.record, ip, ...(additionalIps.length > 0 ? { additionalIps } : {}) };
 }
 
 async function markReady(parts: SandboxParts, build: SandboxBuild, _rollback: Rollback) {

@@ -308,7 +308,7 @@ export class SandboxService {
     if (record.bootId === currentBootId()) await killSandboxProcesses(this.#parts, record);
     for (const observer of this.#observers) await observer.sandboxEnded(record, reason);
     if (!record.config.hostNetwork) await this.#parts.network.detach(record.id);
-    await this.#update(record.id, ({ ip, netnsPath, supervisor, ...rest }) => ({
+    await this.#update(record.id, ({ ip, additionalIps, netnsPath, supervisor, ...rest }) => ({
       ...rest,
       state: 'notready',
       reason: rest.reason ?? reason,

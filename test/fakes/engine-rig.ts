@@ -12,7 +12,7 @@ import type { Collection } from '../../src/record-store.js';
 import { RecordStore } from '../../src/record-store.js';
 import type { ContainerConfig } from '../../src/runtime/container-config.js';
 import type { SandboxConfig } from '../../src/runtime/sandbox-config.js';
-import type { PodNetwork } from '../../src/sandbox/pod-network.js';
+import { NETWORK_READY, type PodNetwork } from '../../src/sandbox/pod-network.js';
 import { SandboxService } from '../../src/sandbox/sandbox.js';
 import type { SandboxRecord } from '../../src/sandbox/sandbox-record.js';
 import { Snapshotter } from '../../src/snapshot/snapshotter.js';
@@ -29,7 +29,7 @@ export class FakeNetwork implements PodNetwork {
   async attach(sandboxId: string) {
     if (this.failure !== undefined) throw this.failure;
     this.attached.add(sandboxId);
-    return { ip: '10.88.0.2', gateway: '10.88.0.1', macAddress: '02:00:00:00:00:01' };
+    return { ip: '10.88.0.2', additionalIps: [] };
   }
 
   async detach(sandboxId: string) {
@@ -38,6 +38,10 @@ export class FakeNetwork implements PodNetwork {
 
   async collect(isLive: (id: string) => boolean) {
     for (const id of [...this.attached]) if (!isLive(id)) this.attached.delete(id);
+  }
+
+  async status() {
+    return NETWORK_READY;
   }
 }
 
