@@ -22,6 +22,7 @@ import type { PodContainerExit, PodServices } from './pod/services.js';
 import { RecordStore } from './record-store.js';
 import { Rollback } from './rollback.js';
 import { hostCapabilities } from './runtime/capabilities.js';
+import { type RuntimeHandler, RuntimeHandlers } from './runtime/handlers.js';
 import { callerOpenFilesLimit, type OpenFilesLimit } from './runtime/open-files.js';
 import { SeccompCompiler } from './runtime/seccomp.js';
 import { BridgeNetwork } from './sandbox/network.js';
@@ -62,6 +63,7 @@ interface EngineParts {
   readonly sandboxes: SandboxService;
   readonly containers: ContainerService;
   readonly pods: PodService;
+  readonly handlers: RuntimeHandlers;
 }
 
 /**
@@ -129,6 +131,11 @@ export class Engine implements AsyncDisposable {
     };
   }
 
+  /** The configured runtime handlers and what each can do; external runtimes are asked once. */
+  runtimeHandlers(): Promise<RuntimeHandler[]> {
+    return this.#parts.handlers.list();
+  }
+
   /**
    * Undoes everything that was made under this root: pods, sandboxes, images, layers, network, settings of the host; the directories go last.
    * The engine is closed then.
@@ -185,6 +192,9 @@ export class Engine implements AsyncDisposable {
   }
 }
 
+/** What the supervisor can do; mount_setattr(2), which every kernel that cais runs on has, makes mounts recursively read-only. */
+const NATIVE_FEATURES = { recursiveReadOnlyMounts: true, userNamespaces: false };
+
 /** Directories of a root that hold nothing but ours. */
 const OWN_PARENTS = ['blobs', 'layers'];
 
@@ -199,7 +209,9 @@ async function openParts(config: Config, rollback: Rollback): Promise<EnginePart
   const network = new BridgeNetwork({ config, native, records });
   const sandboxRecords = records.collection<SandboxRecord>('sandboxes');
   const containerRecords = records.collection<ContainerRecord>('containers');
+  const handlers = new RuntimeHandlers({ config, nativeFeatures: NATIVE_FEATURES });
   const sandboxes = new SandboxService({
+    handlers,
     config,
     native,
     network,
@@ -266,6 +278,7 @@ async function openParts(config: Config, rollback: Rollback): Promise<EnginePart
     sandboxes,
     containers,
     pods,
+    handlers,
   };
 }
 

@@ -14,7 +14,8 @@ void SignalContainer(const Container& container, int signal) {
   if (signal != SIGKILL) return;
   // An exec shares the cgroup of its container, and leads a session and process group of its own.
   if (container.kind == LaunchKind::kExec) {
-    (void)kill(-container.pid, SIGKILL);
+    // 0 while an OCI runtime still makes it: that would be the supervisor's own group.
+    if (container.pid > 0) (void)kill(-container.pid, SIGKILL);
   } else {
     KillCgroups(container.cgroups);
   }

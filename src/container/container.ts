@@ -22,6 +22,7 @@ import { createContainer } from './create.js';
 import { readExitFile, removeExitFile } from './exit-file.js';
 import { ExitWaiters } from './exit-waiters.js';
 import { namedError } from './named-error.js';
+import { removeOciContainer } from './oci-container.js';
 import { startContainer } from './start.js';
 import {
   type ContainerRecord,
@@ -193,6 +194,7 @@ export class ContainerService implements SandboxObserver {
       this.#closeRoot(id);
       await this.#forget(record);
       await this.#parts.native.killCgroup(record.cgroup, KILL_TIMEOUT_MS);
+      await removeOciContainer(this.#parts.config, record);
       await this.#parts.native.removeCgroup(record.cgroup);
       await this.#parts.snapshotter.remove(id);
       await removeExitFile(this.#exits(record), id);

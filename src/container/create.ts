@@ -70,6 +70,7 @@ async function runSteps(
     bootId: currentBootId(),
     chain: image.layers.map((layer) => layer.diffId),
     stopSignal,
+    ...(sandbox.handler?.oci === undefined ? {} : { oci: sandbox.handler.oci }),
     imageVolumes: checkedVolumes(image.config.volumes ?? []),
     cgroup: `${sandbox.cgroup}/${id}`,
     ...(logPath === undefined ? {} : { logPath: join(sandbox.config.logDirectory, logPath) }),

@@ -12,6 +12,7 @@ import { resolvConf } from '../sandbox/dns.js';
 import { hostsFile } from '../sandbox/hosts-file.js';
 import type { SandboxRecord } from '../sandbox/sandbox-record.js';
 import type { ContainerParts } from './container-parts.js';
+import { OCI_START_TIMEOUT_MS, ociLaunch, removeOciContainer } from './oci-container.js';
 import type { ContainerRecord } from './state.js';
 
 /** Bound of the node's own /etc/hosts and /etc/resolv.conf. */
@@ -38,12 +39,14 @@ export async function startContainer(
   const { spec, config } = record;
   if (spec === undefined) throw new FailedPreconditionError('The container was never finished');
   const files = await containerFiles(sandbox);
-  const seccomp = usesSeccomp(config.security)
-    ? await parts.seccomp.filter(
-        config.security.seccomp === 'unconfined' ? 'default' : config.security.seccomp,
-        spec.process.capabilities.bounding,
-      )
-    : undefined;
+  // An OCI runtime compiles the profile in its configuration.
+  const seccomp =
+    usesSeccomp(config.security) && record.oci === undefined
+      ? await parts.seccomp.filter(
+          config.security.seccomp === 'unconfined' ? 'default' : config.security.seccomp,
+          spec.process.capabilities.bounding,
+        )
+      : undefined;
   if (sandbox.config.shareProcessNamespace) await startPause(parts, options);
   const rollback = new Rollback();
   try {
@@ -55,25 +58,33 @@ export async function startContainer(
       record.cgroup,
       cgroupResources(spec.linux.resources),
     );
-    return await client.start(
-      lowerToLaunchSpec(spec, {
-        id: record.id,
-        cgroups,
-        ...(config.logPath === undefined
-          ? {}
-          : { log: { directory: sandbox.config.logDirectory, path: config.logPath } }),
-        stdin: config.stdin ? (config.stdinOnce ? 'pipeOnce' : 'pipe') : 'null',
-        files,
-        ...(seccomp === undefined ? {} : { seccomp }),
-        stopSignal: record.stopSignal,
-        directories: record.imageVolumes ?? [],
-      }),
-      {
-        what: `container "${config.name}"`,
-        fds: [rootFd],
-        ...(signal === undefined ? {} : { signal }),
-      },
-    );
+    const native = lowerToLaunchSpec(spec, {
+      id: record.id,
+      cgroups,
+      ...(config.logPath === undefined
+        ? {}
+        : { log: { directory: sandbox.config.logDirectory, path: config.logPath } }),
+      stdin: config.stdin ? (config.stdinOnce ? 'pipeOnce' : 'pipe') : 'null',
+      files,
+      ...(seccomp === undefined ? {} : { seccomp }),
+      stopSignal: record.stopSignal,
+      directories: record.imageVolumes ?? [],
+    });
+    const what = {
+      what: `container "${config.name}"`,
+      ...(signal === undefined ? {} : { signal }),
+    };
+    if (record.oci === undefined) return await client.start(native, { ...what, fds: [rootFd] });
+    rollback.add('OCI container', () => removeOciContainer(parts.config, record));
+    const pidNamespaceOf = config.processNamespaceOf ?? pauseId(sandbox.id);
+    const launch = await ociLaunch(parts, {
+      record,
+      client,
+      launch: native,
+      files,
+      pidNamespaceOf,
+    });
+    return await client.start(launch, { ...what, fds: [rootFd], timeoutMs: OCI_START_TIMEOUT_MS });
   } catch (error) {
     throw await rollback.run(error);
   }

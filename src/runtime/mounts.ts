@@ -9,6 +9,9 @@ export interface MountContext {
   readonly hostIpc: boolean;
 }
 
+/** Names an image mount in the `source` of its bind mount, followed by its index among the container's image mounts. */
+export const IMAGE_SOURCE = 'image:';
+
 /**
  * Mounts of a container in the order in which they are made: the kernel's file systems, then what the caller asked for. A caller's mount at
  * one of the kernel's places (say /dev/shm) replaces it; one at or below /proc is refused (CVE-2019-16884).

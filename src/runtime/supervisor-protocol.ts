@@ -1,3 +1,4 @@
+import { encodeOci, type LaunchOci } from './launch-oci.js';
 import { RecordWriter } from './record-codec.js';
 
 /**
@@ -164,6 +165,8 @@ export interface LaunchSpec {
   readonly directories?: readonly string[];
   /** Signal of SHUTDOWN before SIGKILL; absent: SIGTERM. */
   readonly stopSignal?: number;
+  /** Absent: the supervisor makes the container itself. An exec goes the way of its container. */
+  readonly oci?: LaunchOci;
 }
 
 export function encodeLaunchSpec(spec: LaunchSpec): Uint8Array {
@@ -239,6 +242,7 @@ export function encodeLaunchSpec(spec: LaunchSpec): Uint8Array {
   }
   number(40, spec.stopSignal);
   texts(41, spec.directories);
+  if (spec.oci !== undefined) encodeOci(writer, spec.oci);
   return writer.finish();
 }
 

@@ -5,7 +5,7 @@ import type { SandboxConfig } from '../runtime/sandbox-config.js';
 import { SupervisorClient } from '../runtime/supervisor.js';
 import type { Exited } from '../runtime/supervisor-answers.js';
 import { SupervisorGoneError } from '../runtime/supervisor-errors.js';
-import { checkSandboxConfig } from './check-config.js';
+import { checkHandlerFeatures, checkSandboxConfig } from './check-config.js';
 import { KeyedLock } from './keyed-lock.js';
 import { currentBootId, isAlive, ownIdentity } from './process-identity.js';
 import {
@@ -71,11 +71,13 @@ export class SandboxService {
 
   /**
    * Makes a sandbox, step by step; when one fails, everything before it is undone. The engine owns it afterwards.
-   * @throws InvalidArgumentError for a configuration that cannot work; otherwise the failed step's error, with its code.
+   * @throws InvalidArgumentError for a configuration that cannot work, or a runtime handler that is not configured; otherwise the failed step's error, with its code.
    */
   async run(config: SandboxConfig, options: { signal?: AbortSignal } = {}): Promise<SandboxRecord> {
     checkSandboxConfig(config);
     const { config: settings } = this.#parts;
+    const handler = await this.#parts.handlers.resolve(config.runtimeHandler);
+    checkHandlerFeatures(config, handler);
     const id = newId();
     const build: SandboxBuild = {
       record: {
@@ -84,6 +86,7 @@ export class SandboxService {
         state: 'initializing',
         owner: ownIdentity(),
         bootId: currentBootId(),
+        handler,
         cgroup: `${config.cgroupParent ?? settings.cgroupParent}/${id}`,
         supervisorCgroup: `${settings.cgroupParent}.supervisors/${id}`,
         createdAtNanos: nowNanos(),

@@ -99,6 +99,13 @@ describe('supervisor-protocol.ts and protocol.h', () => {
         files: [{ destination: '/etc/hosts', content: 'x', mode: 0o644 }],
         stopSignal: 15,
         directories: ['/data'],
+        oci: {
+          program: '/usr/sbin/runc',
+          options: ['--debug'],
+          root: '/run/x/oci',
+          bundle: '/run/x/a',
+          mounts: [{ path: '/run/x/a/volume', sourceFd: 1, subPath: 'data' }],
+        },
       }),
     );
     const written = new Set(record.fields.map((field) => field.tag));
@@ -106,6 +113,10 @@ describe('supervisor-protocol.ts and protocol.h', () => {
     const [mount] = record.records(18);
     expect(new Set(mount?.fields.map((field) => field.tag))).toEqual(
       new Set(Object.values(enumerators('MountField'))),
+    );
+    const [ociMount] = record.records(59);
+    expect(new Set(ociMount?.fields.map((field) => field.tag))).toEqual(
+      new Set(Object.values(enumerators('OciMountField'))),
     );
   });
 
