@@ -78,6 +78,7 @@ class Supervisor {
   void RememberOrphan(pid_t pid, int wait_status);
   void OnOciCreated(Container& container, int wait_status);
   Status AdoptOciProcess(Container& container);
+  Status ServeOciStdio(Container& container);
   void OnOciStarted(Container& container);
   void FailOci(Container& container, const std::string& failed_record);
   void Signal(Container& container, int signal);

@@ -80,15 +80,9 @@ void Supervisor::OnOciCreated(Container& container, int wait_status) {
   }
   Status adopted = AdoptOciProcess(container);
   if (!adopted.ok()) return FailOci(container, EncodeFailure("runtime", adopted.failure()));
-  if (container.kind == LaunchKind::kExec) {
-    Status relayed = container.relay->Start();
-    if (!relayed.ok()) return FailOci(container, EncodeFailure("session", relayed.failure()));
-    return OnOciStarted(container);
-  }
-  // Nothing of the container has run: these are warnings of the runtime.
-  (void)container.relay->TakeEarlyOutput();
-  Status relayed = container.relay->Start();
-  if (!relayed.ok()) return FailOci(container, EncodeFailure("session", relayed.failure()));
+  Status served = ServeOciStdio(container);
+  if (!served.ok()) return FailOci(container, EncodeFailure("session", served.failure()));
+  if (container.kind == LaunchKind::kExec) return OnOciStarted(container);
   Result<pid_t> started =
       StartRuntime(OciOperation(sandbox_, oci, oci.log_path, {"start", oci.container_id}));
   if (!started.ok()) return FailOci(container, EncodeFailure("runtime", started.failure()));
@@ -127,13 +121,23 @@ Status Supervisor::AdoptOciProcess(Container& container) {
     oci.early_wait_status = ended->second;
     orphan_exits_.erase(ended);
   }
-  if (!oci.console) return Done{};
+  return Done{};
+}
+
+Status Supervisor::ServeOciStdio(Container& container) {
+  OciContainer& oci = *container.oci;
+  StdioRelay& relay = *container.relay;
+  if (!oci.console) {
+    // Nothing of a container has run: these are warnings of the runtime.
+    if (container.kind == LaunchKind::kContainer) (void)relay.TakeEarlyOutput();
+    return relay.Start();
+  }
   Result<UniqueFd> master = TakeTerminalOf(oci);
   oci.console.Reset();
   if (!master.ok()) return master.failure();
-  Status taken = container.relay->TakeTerminal(std::move(master.value()));
+  Status taken = relay.TakeTerminal(std::move(master.value()));
   if (!taken.ok() || oci.rows == 0) return taken;
-  return container.relay->Resize(oci.rows, oci.columns);
+  return relay.Resize(oci.rows, oci.columns);
 }
 
 void Supervisor::OnOciStarted(Container& container) {
