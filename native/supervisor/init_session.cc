@@ -14,30 +14,10 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "supervisor/inherited_state.h"
 #include "supervisor/init_context.h"
 
 namespace cais {
-
-namespace {
-
-// The supervisor blocks signals and its caller may have ignored some; a container starts with none
-// of that.
-Status ResetSignals() {
-  // The kernel's own structure, all zero: SIG_DFL. By number, since the C library refuses its two
-  // internal signals (32, 33), and posix_spawn, which started us, leaves just these ignored.
-  const unsigned long action[8] = {};
-  constexpr size_t kSignalSetBytes = 8;
-  for (int number = 1; number < NSIG; ++number) {
-    // SIGKILL and SIGSTOP cannot be set and are not changed either.
-    (void)syscall(SYS_rt_sigaction, number, action, nullptr, kSignalSetBytes);
-  }
-  sigset_t none;
-  sigemptyset(&none);
-  if (sigprocmask(SIG_SETMASK, &none, nullptr) != 0) return Errno("sigprocmask");
-  return Done{};
-}
-
-}  // namespace
 
 Status JoinCgroups(InitContext& context) {
   for (const std::string& directory : context.cgroups) {
@@ -114,13 +94,7 @@ Status SetOomScore(InitContext& context) {
   const std::string wanted = context.spec.has_oom_score_adj
                                  ? std::to_string(context.spec.oom_score_adj)
                                  : context.sandbox.inherited_oom_score_adj;
-  Status written = context.sandbox.procfs.Write("self/oom_score_adj", wanted);
-  if (written.ok() || written.failure().error != EACCES) return written;
-  // Without CAP_SYS_RESOURCE the score only goes up: the lowest that is permitted is taken.
-  Result<std::string> current = context.sandbox.procfs.Read("self/oom_score_adj");
-  if (!current.ok()) return current.failure();
-  const int clamped = std::max(atoi(current.value().c_str()), atoi(wanted.c_str()));
-  return context.sandbox.procfs.Write("self/oom_score_adj", std::to_string(clamped));
+  return WriteOomScore(context.sandbox.procfs, wanted);
 }
 
 }  // namespace cais

@@ -157,6 +157,33 @@ void ParseSeccomp(RecordReader& reader, LaunchSpec& spec) {
   }
 }
 
+void ParseOci(RecordReader& reader, LaunchSpec& spec) {
+  OciLaunch& oci = spec.oci;
+  oci.program = reader.Text(LaunchField::kOciProgram);
+  oci.options = reader.Texts(LaunchField::kOciOption);
+  oci.root = reader.Text(LaunchField::kOciRoot);
+  oci.bundle = reader.Text(LaunchField::kOciBundle);
+  for (std::string_view bytes : reader.All(LaunchField::kOciMount)) {
+    RecordReader nested(bytes);
+    OciMount mount;
+    mount.path = nested.Text(OciMountField::kPath);
+    mount.source_index =
+        static_cast<int>(Bounded(nested, "source descriptor",
+                                 nested.Number(OciMountField::kSourceFd), 0, INT_MAX)) -
+        1;
+    mount.sub_path = nested.Text(OciMountField::kSubPath);
+    if (!mount.path.starts_with(oci.bundle + "/")) nested.Refuse("the path leaves the bundle");
+    Status finished = nested.Finish();
+    if (!finished.ok()) reader.Refuse("OCI mount: " + finished.failure().path);
+    oci.mounts.push_back(std::move(mount));
+  }
+  if (oci.program.empty()) return;
+  if (spec.kind != LaunchKind::kContainer) reader.Refuse("only a container has an OCI runtime");
+  RequireAbsolute(reader, "OCI runtime", oci.program);
+  RequireAbsolute(reader, "root of the OCI runtime", oci.root);
+  RequireAbsolute(reader, "bundle", oci.bundle);
+}
+
 void CheckWhole(RecordReader& reader, const LaunchSpec& spec) {
   RequireId(reader, spec.id);
   if (spec.kind == LaunchKind::kPause) return;
@@ -248,6 +275,7 @@ Result<LaunchSpec> ParseLaunchSpec(std::string_view record) {
   spec.forget_on_exit = reader.Flag(LaunchField::kForgetOnExit);
   spec.own_cgroup = reader.Flag(LaunchField::kOwnCgroup);
   spec.terminal_client = reader.Flag(LaunchField::kTerminalClient);
+  ParseOci(reader, spec);
   if (spec.kind == LaunchKind::kPause) {
     // It does nothing, and needs nothing: nobody, without any capability.
     spec.credentials = Credentials();

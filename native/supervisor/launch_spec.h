@@ -49,6 +49,22 @@ struct LaunchFile {
   mode_t mode = 0;
 };
 
+// A detached mount put below the bundle, where only the OCI runtime sees it.
+struct OciMount {
+  std::string path;       // absolute, below the bundle
+  int source_index = -1;  // among the frame's descriptors; -1: the sandbox's shared memory
+  std::string sub_path;   // what of it, resolved in it; empty: all
+};
+
+// The external OCI runtime that runs a container; without a program it is container_init.
+struct OciLaunch {
+  std::string program;
+  std::vector<std::string> options;  // before the command
+  std::string root;                  // where the runtime keeps its state
+  std::string bundle;                // with config.json
+  std::vector<OciMount> mounts;
+};
+
 // How to make one container, exec or pause process; PROTOCOL.md, "LaunchSpec".
 struct LaunchSpec {
   std::string id;
@@ -88,6 +104,7 @@ struct LaunchSpec {
   bool own_cgroup = false;
   bool terminal_client = false;
   std::string apparmor_profile;  // empty: none
+  OciLaunch oci;
 };
 
 // Checks form and bounds: what passes here can fail only in a system call.

@@ -145,6 +145,11 @@ enum class LaunchField : uint16_t {
   kOwnCgroup = 66,
   kTerminalClient = 67,
   kAppArmorProfile = 42,
+  kOciProgram = 55,
+  kOciOption = 56,
+  kOciRoot = 57,
+  kOciBundle = 58,
+  kOciMount = 59,
 };
 
 enum class MountField : uint16_t {
@@ -171,6 +176,7 @@ enum class DeviceField : uint16_t {
 };
 enum class RlimitField : uint16_t { kResource = 1, kSoft = 2, kHard = 3 };
 enum class FileField : uint16_t { kDestination = 1, kContent = 2, kMode = 3 };
+enum class OciMountField : uint16_t { kPath = 1, kSourceFd = 2, kSubPath = 3 };
 enum class OverlayField : uint16_t { kDirectory = 1, kOptions = 2 };
 
 enum class LaunchKind : uint8_t { kContainer = 0, kExec = 1, kPause = 2 };

@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "kernel/tree.h"
 #include "supervisor/cgroup_directory.h"
 #include "supervisor/failure_record.h"
 #include "supervisor/init_context.h"
@@ -163,12 +164,16 @@ void Supervisor::ReapChildren() {
     const pid_t pid = waitpid(-1, &wait_status, WNOHANG);
     if (pid < 0 && errno == EINTR) continue;
     if (pid <= 0) break;
-    for (const auto& container : containers_) {
-      if (container->pid != pid || container->reaped) continue;
-      OnExit(*container, wait_status);
-      break;
+    if (FinishOperation(pid, wait_status)) continue;
+    const auto ended =
+        std::find_if(containers_.begin(), containers_.end(),
+                     [pid](const auto& each) { return each->pid == pid && !each->reaped; });
+    if (ended != containers_.end()) {
+      OnExit(**ended, wait_status);
+    } else {
+      // An orphan that was given to us (PR_SET_CHILD_SUBREAPER).
+      RememberOrphan(pid, wait_status);
     }
-    // Any other: an orphan that was given to us (PR_SET_CHILD_SUBREAPER).
   }
   CheckEnded();
 }
@@ -181,6 +186,11 @@ void Supervisor::OnExit(Container& container, int wait_status) {
   if (container.pid != ended) return;
   container.reaped = true;
   RemoveExecCgroup(container);
+  if (container.oci && container.oci->operation > 0) {
+    // STARTED, or FAILED, follows when the runtime has said which.
+    container.oci->early_wait_status = wait_status;
+    return;
+  }
   if (container.failed) {
     containers_.remove_if([&container](const auto& other) { return other.get() == &container; });
     return;
@@ -255,7 +265,7 @@ void Supervisor::EndSandbox(int64_t grace_ms) {
     for (const auto& container : containers_) {
       // The pause process ends last: it is the pid namespace of the others.
       if (first && container->kind != LaunchKind::kPause) {
-        SignalContainer(*container, container->stop_signal);
+        Signal(*container, container->stop_signal);
       }
     }
     (void)loop_.AddTimer(grace_ms, [this] { KillEverything(); });
@@ -264,7 +274,7 @@ void Supervisor::EndSandbox(int64_t grace_ms) {
 }
 
 void Supervisor::KillEverything() {
-  for (const auto& container : containers_) SignalContainer(*container, SIGKILL);
+  for (const auto& container : containers_) Signal(*container, SIGKILL);
   if (remove_traces_) KillCgroups(sandbox_.spec.sandbox_cgroups);
 }
 
@@ -294,6 +304,7 @@ void Supervisor::CheckEnded() {
 
 void Supervisor::RemoveOwnTraces() {
   KillCgroups(sandbox_.spec.sandbox_cgroups);
+  DeleteOciContainers();
   RemoveCgroups(sandbox_.spec.sandbox_cgroups);
   LeaveCgroups(sandbox_.spec.supervisor_cgroups);
   RemoveCgroups(sandbox_.spec.supervisor_cgroups);
@@ -301,7 +312,8 @@ void Supervisor::RemoveOwnTraces() {
     (void)unlinkat(sandbox_.exit_directory.get(), (container->id + ".json").c_str(), 0);
   }
   (void)unlinkat(sandbox_.run_directory.get(), "exit", AT_REMOVEDIR);
-  (void)rmdir(sandbox_.spec.run_directory.c_str());
+  // Bundles may be left in it.
+  (void)RemoveTree(sandbox_.spec.run_directory);
 }
 
 }  // namespace cais

@@ -184,7 +184,7 @@ void Supervisor::StopContainers(Connection& client, const Frame& frame, RecordRe
   for (const auto& container : containers_) {
     if (!id.empty() && container->id != id) continue;
     found = true;
-    SignalContainer(*container, static_cast<int>(signal));
+    Signal(*container, static_cast<int>(signal));
   }
   // To stop what has ended is success; what never was is an error of the caller.
   if (!found) return Fail(client, frame.request_id, NotFound(id));
@@ -295,6 +295,9 @@ void Supervisor::Start(Connection& client, Frame& frame) {
       return refuse(ESRCH, "no running process with that pid namespace", spec.value().pid_target);
     }
   }
+  const bool by_oci_runtime = !spec.value().oci.program.empty() ||
+                              (request.exec_target != nullptr && request.exec_target->oci);
+  if (by_oci_runtime) return StartOci(client, frame.request_id, request);
   Result<std::unique_ptr<Container>> launched = Launch(std::move(request));
   if (!launched.ok()) return Fail(client, frame.request_id, launched.failure());
   Container& container = *launched.value();

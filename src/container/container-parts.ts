@@ -27,6 +27,14 @@ export interface SeccompFilters {
     profile: 'default' | { readonly path: string },
     capabilities: readonly string[],
   ): Promise<Uint8Array>;
+  /**
+   * The profile as the OCI runtime-spec writes it, for a runtime that compiles by itself.
+   * @throws InvalidArgumentError for a profile that cannot be read or compiled.
+   */
+  profile(
+    profile: 'default' | { readonly path: string },
+    capabilities: readonly string[],
+  ): Promise<object>;
 }
 
 /** What the container service works with. */

@@ -22,6 +22,7 @@ import { readExitFile, removeExitFile } from './exit-file.js';
 import { ExitWaiters } from './exit-waiters.js';
 import { withRootsOf } from './mapped-roots.js';
 import { namedError } from './named-error.js';
+import { removeOciContainer } from './oci-container.js';
 import { RunningContainers } from './running.js';
 import { startContainer } from './start.js';
 import {
@@ -194,6 +195,7 @@ export class ContainerService extends RunningContainers implements SandboxObserv
       this.#closeRoot(id);
       await this.#forget(record);
       await this.#parts.native.killCgroup(record.cgroup, KILL_TIMEOUT_MS);
+      await removeOciContainer(this.#parts.config, record);
       await this.#parts.native.removeCgroup(record.cgroup);
       await this.#parts.snapshotter.remove(id);
       await removeExitFile(this.#exits(record), id);

@@ -78,6 +78,7 @@ async function runSteps(
     chain: image.layers.map((layer) => layer.diffId),
     stopSignal,
     ...(mountedImages.length === 0 ? {} : { mountedImages }),
+    ...(sandbox.handler?.oci === undefined ? {} : { oci: sandbox.handler.oci }),
     imageVolumes: checkedVolumes(image.config.volumes ?? []),
     cgroup: `${sandbox.cgroup}/${id}`,
     ...(logPath === undefined || logDirectory === undefined

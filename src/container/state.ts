@@ -1,6 +1,7 @@
 import type { Digest } from '../digest.js';
 import { FailedPreconditionError } from '../errors.js';
 import type { ContainerConfig } from '../runtime/container-config.js';
+import type { OciRuntime } from '../runtime/oci-runtime.js';
 import type { RuntimeSpec } from '../runtime/oci-spec.js';
 import type { ProcessIdentity } from '../sandbox/process-identity.js';
 
@@ -75,6 +76,8 @@ export interface ContainerRecord {
   readonly chain: readonly Digest[];
   /** Absent while creating. */
   readonly spec?: RuntimeSpec;
+  /** The external runtime that makes it, as it was configured when the sandbox was made; absent: the supervisor makes it. */
+  readonly oci?: OciRuntime;
   /** Number. */
   readonly stopSignal: number;
   /** Images that it mounts beside its own, in the order of its image mounts; absent: none. */

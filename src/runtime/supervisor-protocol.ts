@@ -1,3 +1,4 @@
+import { encodeOci, type LaunchOci } from './launch-oci.js';
 import { RecordWriter } from './record-codec.js';
 import type { IdMapping } from './sandbox-config.js';
 
@@ -191,6 +192,8 @@ export interface LaunchSpec {
   readonly terminalClient?: boolean;
   /** Loaded AppArmor profile that the program is confined by. */
   readonly appArmorProfile?: string;
+  /** Absent: the supervisor makes the container itself. An exec goes the way of its container. */
+  readonly oci?: LaunchOci;
 }
 
 export function encodeLaunchSpec(spec: LaunchSpec): Uint8Array {
@@ -270,6 +273,7 @@ export function encodeLaunchSpec(spec: LaunchSpec): Uint8Array {
   flag(66, spec.ownCgroup);
   flag(67, spec.terminalClient);
   text(42, spec.appArmorProfile);
+  if (spec.oci !== undefined) encodeOci(writer, spec.oci);
   return writer.finish();
 }
 

@@ -1,4 +1,5 @@
-import { InvalidArgumentError } from '../errors.js';
+import { InvalidArgumentError, UnsupportedError } from '../errors.js';
+import type { ResolvedHandler } from '../runtime/handlers.js';
 import { checkPath } from '../runtime/mounts.js';
 import { checkResources } from '../runtime/resources.js';
 import type { SandboxConfig } from '../runtime/sandbox-config.js';
@@ -47,4 +48,16 @@ export function checkSandboxConfig(config: SandboxConfig): void {
   // Both throw for values that would smuggle lines into a file.
   resolvConf(config.dns, '');
   hostsFile({ hostname: config.hostname, ip: undefined, hostAliases: config.hostAliases ?? [] });
+}
+
+/**
+ * Refuses what a runtime handler cannot do, as its features say.
+ * @throws UnsupportedError naming both.
+ */
+export function checkHandlerFeatures(config: SandboxConfig, handler: ResolvedHandler): void {
+  if (config.userNamespace !== undefined && handler.oci !== undefined) {
+    throw new UnsupportedError(
+      `Runtime handler "${handler.name}" does not support user namespaces`,
+    );
+  }
 }

@@ -4,6 +4,7 @@ import { InvalidArgumentError } from '../errors.js';
 import type { NativeBinding } from '../native.js';
 import type { Collection } from '../record-store.js';
 import type { Rollback } from '../rollback.js';
+import type { RuntimeHandlers } from '../runtime/handlers.js';
 import type { OpenFilesLimit } from '../runtime/open-files.js';
 import { SupervisorClient } from '../runtime/supervisor.js';
 import { encodeSandboxSpec } from '../runtime/supervisor-protocol.js';
@@ -30,6 +31,7 @@ export interface SandboxParts {
   readonly supervisorPath: string;
   readonly openFiles: OpenFilesLimit;
   readonly telemetry?: Telemetry;
+  readonly handlers: Pick<RuntimeHandlers, 'resolve'>;
 }
 
 /** A sandbox under construction; each step fills something in. */

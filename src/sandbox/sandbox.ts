@@ -7,7 +7,7 @@ import { SupervisorClient } from '../runtime/supervisor.js';
 import type { Exited } from '../runtime/supervisor-answers.js';
 import { SupervisorGoneError } from '../runtime/supervisor-errors.js';
 import { NO_TELEMETRY } from '../telemetry.js';
-import { checkSandboxConfig } from './check-config.js';
+import { checkHandlerFeatures, checkSandboxConfig } from './check-config.js';
 import { KeyedLock } from './keyed-lock.js';
 import { currentBootId, isAlive, ownIdentity } from './process-identity.js';
 import {
@@ -76,7 +76,7 @@ export class SandboxService {
 
   /**
    * Makes a sandbox, step by step; when one fails, everything before it is undone. The engine owns it afterwards.
-   * @throws InvalidArgumentError for a configuration that cannot work; otherwise the failed step's error, with its code.
+   * @throws InvalidArgumentError for a configuration that cannot work, or a runtime handler that is not configured; otherwise the failed step's error, with its code.
    */
   run(config: SandboxConfig, options: { signal?: AbortSignal } = {}): Promise<SandboxRecord> {
     const { telemetry = NO_TELEMETRY } = this.#parts;
@@ -88,6 +88,8 @@ export class SandboxService {
   async #run(config: SandboxConfig, options: { signal?: AbortSignal }): Promise<SandboxRecord> {
     checkSandboxConfig(config);
     const { config: settings } = this.#parts;
+    const handler = await this.#parts.handlers.resolve(config.runtimeHandler);
+    checkHandlerFeatures(config, handler);
     const id = newId();
     const build: SandboxBuild = {
       record: {
@@ -96,6 +98,7 @@ export class SandboxService {
         state: 'initializing',
         owner: ownIdentity(),
         bootId: currentBootId(),
+        handler,
         cgroup: `${config.cgroupParent ?? settings.cgroupParent}/${id}`,
         supervisorCgroup: `${settings.cgroupParent}.supervisors/${id}`,
         createdAtNanos: nowNanos(),

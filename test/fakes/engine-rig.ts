@@ -11,6 +11,8 @@ import { type Digest, digestOf } from '../../src/digest.js';
 import type { Collection } from '../../src/record-store.js';
 import { RecordStore } from '../../src/record-store.js';
 import type { ContainerConfig } from '../../src/runtime/container-config.js';
+import { RuntimeHandlers } from '../../src/runtime/handlers.js';
+import { NO_FEATURES } from '../../src/runtime/oci-features.js';
 import type { SandboxConfig } from '../../src/runtime/sandbox-config.js';
 import { NETWORK_READY, type PodNetwork } from '../../src/sandbox/pod-network.js';
 import { SandboxService } from '../../src/sandbox/sandbox.js';
@@ -88,6 +90,7 @@ export class EngineRig {
       this.#store.collection<ContainerRecord>('containers'),
     );
     const sandboxes = new SandboxService({
+      handlers: new RuntimeHandlers({ config, nativeFeatures: NO_FEATURES }),
       config,
       native,
       network: this.network,
@@ -130,7 +133,7 @@ export class EngineRig {
               }
             : undefined,
       },
-      seccomp: { filter: async () => new Uint8Array(8) },
+      seccomp: { filter: async () => new Uint8Array(8), profile: async () => ({}) },
       openFiles: { soft: 1024, hard: 4096 },
       hostCapabilities: (1n << 41n) - 1n,
     });

@@ -108,6 +108,13 @@ describe('supervisor-protocol.ts and protocol.h', () => {
         ownCgroup: true,
         terminalClient: true,
         appArmorProfile: 'p',
+        oci: {
+          program: '/usr/sbin/runc',
+          options: ['--debug'],
+          root: '/run/x/oci',
+          bundle: '/run/x/a',
+          mounts: [{ path: '/run/x/a/volume', sourceFd: 1, subPath: 'data' }],
+        },
       }),
     );
     const written = new Set(record.fields.map((field) => field.tag));
@@ -115,6 +122,10 @@ describe('supervisor-protocol.ts and protocol.h', () => {
     const [mount] = record.records(18);
     expect(new Set(mount?.fields.map((field) => field.tag))).toEqual(
       new Set(Object.values(enumerators('MountField'))),
+    );
+    const [ociMount] = record.records(59);
+    expect(new Set(ociMount?.fields.map((field) => field.tag))).toEqual(
+      new Set(Object.values(enumerators('OciMountField'))),
     );
   });
 
