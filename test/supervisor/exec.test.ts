@@ -60,7 +60,7 @@ test('an exec that is forgotten at its end leaves no record, and its id can be t
 });
 
 test('SIGKILL takes everything in the cgroup of an exec, and the cgroup goes with it', async () => {
-  await start('killed', 'setsid sleep 1000 & setsid sleep 1000', { ownCgroup: true });
+  await start('killed', 'setsid sleep 1000 & sleep 1000', { ownCgroup: true });
   expect(ownCgroups()).toEqual(['killed']);
   await sandbox.client.stop({ id: 'killed', signal: 9 });
   expect(await sandbox.exit('killed')).toMatchObject({ exitCode: 137 });
@@ -109,10 +109,10 @@ test('a terminal client gets raw bytes, and an end when the process has ended', 
       closeSync(peerFd);
     }
     await expect.poll(() => output, PATIENCE).toBe('11 22\r\n');
-    await sandbox.client.resize({ id: 'tty', rows: 1, columns: 2 });
+    await sandbox.client.resize({ id: 'tty', rows: 50, columns: 132 });
     socket.write('it\n');
     await ended;
-    expect(output).toBe('11 22\r\nit\r\n1 2\r\ngot it\r\n');
+    expect(output).toBe('11 22\r\nit\r\n50 132\r\ngot it\r\n');
     expect(await sandbox.exit('tty')).toMatchObject({ exitCode: 0 });
   } finally {
     socket.destroy();
