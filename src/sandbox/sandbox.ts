@@ -2,6 +2,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { describeError, FailedPreconditionError, NotFoundError, RuntimeError } from '../errors.js';
 import type { CgroupResources } from '../native.js';
 import { Rollback } from '../rollback.js';
+import { changedLimits, mergeResources } from '../runtime/resource-update.js';
+import { checkResources } from '../runtime/resources.js';
 import type { SandboxConfig } from '../runtime/sandbox-config.js';
 import { SupervisorClient } from '../runtime/supervisor.js';
 import type { Exited } from '../runtime/supervisor-answers.js';
@@ -202,7 +204,7 @@ export class SandboxService {
 
   /**
    * Changes limits of the whole sandbox; what is absent stays as it is.
-   * @throws NotFoundError, FailedPreconditionError when it does not run, NativeError when the kernel refuses.
+   * @throws NotFoundError, FailedPreconditionError when it does not run, InvalidArgumentError, NativeError when the kernel refuses.
    */
   updateResources(id: string, resources: CgroupResources): Promise<void> {
     return this.#locks.run(id, async () => {
@@ -212,10 +214,12 @@ export class SandboxService {
           `Cannot update the resources of sandbox "${config.name}": it is ${state}`,
         );
       }
-      await this.#parts.native.updateCgroup(cgroup, resources);
+      const merged = mergeResources(config.resources ?? {}, resources);
+      checkResources(merged);
+      await this.#parts.native.updateCgroup(cgroup, changedLimits(resources, merged));
       await this.#update(id, (current) => ({
         ...current,
-        config: { ...current.config, resources: { ...current.config.resources, ...resources } },
+        config: { ...current.config, resources: merged },
       }));
     });
   }
