@@ -51,6 +51,10 @@ Result<UniqueFd> OpenBind(const InitContext& context, size_t index) {
     if (!mapped.ok()) return mapped.failure();
   }
   const uint64_t propagation = mount.propagation & kPropagationFlags;
+  // What root of the user namespace mounts there would appear on the machine.
+  if (propagation == MS_SHARED && context.sandbox.user_namespace) {
+    return Failure{EPERM, "refuse to share mounts with a user namespace", mount.source, {}};
+  }
   Status propagated = SetMountAttributes(
       clone.get(),
       {.set = 0,

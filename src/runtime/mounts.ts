@@ -7,7 +7,7 @@ import type {
   TmpfsMount,
 } from './container-config.js';
 import type { SpecDevice, SpecIdMapping, SpecMount } from './oci-spec.js';
-import type { IdMapping } from './sandbox-config.js';
+import type { IdMapping, UserNamespace } from './sandbox-config.js';
 import { checkMapping } from './user-namespace.js';
 
 /** PATH_MAX of the kernel, with its terminator. */
@@ -15,6 +15,8 @@ const PATH_MAX_BYTES = 4096;
 
 export interface MountContext {
   readonly hostIpc: boolean;
+  /** Of the pod; absent: the host's. */
+  readonly userNamespace?: UserNamespace;
 }
 
 /** Names an image mount in the `source` of its bind mount, followed by its index among the container's image mounts. */
@@ -30,6 +32,9 @@ export function containerMounts(
   config: Pick<ContainerConfig, 'mounts' | 'security'>,
   context: MountContext,
 ): SpecMount[] {
+  for (const mount of config.mounts) {
+    if (mount.type === 'bind') checkReach(mount, context);
+  }
   let images = 0;
   const asked = config.mounts.map((mount) =>
     checkedMount(mount, mount.type === 'image' ? images++ : 0),
@@ -41,6 +46,14 @@ export function containerMounts(
     ),
     ...asked,
   ]);
+}
+
+/** Root of a pod's user namespace must not mount anything on the host. */
+function checkReach({ propagation, containerPath }: BindMount, { userNamespace }: MountContext) {
+  if (propagation !== 'bidirectional' || userNamespace === undefined) return;
+  throw new InvalidArgumentError(
+    `Mount "${containerPath}": bidirectional propagation is not possible in a pod with its own user namespace`,
+  );
 }
 
 /** A mount made after one that lies in it would hide it; mounts of the same depth keep their order. */

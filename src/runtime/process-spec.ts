@@ -63,7 +63,8 @@ export function buildProcessSpec(options: ProcessSpecOptions): RuntimeSpec {
   const { container, sandbox, image, user, devices, edits } = options;
   const { security } = container;
   checkResources(container.resources);
-  checkUserInNamespace(user, sandbox.userNamespace);
+  const groups = [...new Set([...user.groups, ...(edits?.additionalGids ?? [])])];
+  checkUserInNamespace({ ...user, groups }, sandbox.userNamespace);
   const paths = protectedPaths(security);
   for (const path of [...paths.masked, ...paths.readonly]) checkPath(path, 'protected path');
   const cwd = container.workingDirectory || image.workingDirectory || '/';
@@ -76,7 +77,7 @@ export function buildProcessSpec(options: ProcessSpecOptions): RuntimeSpec {
         uid: user.uid,
         gid: user.gid,
         umask: 0o022,
-        additionalGids: [...new Set([...user.groups, ...(edits?.additionalGids ?? [])])],
+        additionalGids: groups,
       },
       args: processArguments(container, image),
       env: processEnvironment(options),

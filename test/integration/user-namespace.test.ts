@@ -14,7 +14,7 @@ import { statePaths } from '../../src/config.js';
 import { execCommand } from '../../src/container/exec.js';
 import type { ContainerConfig } from '../../src/runtime/container-config.js';
 import type { SandboxConfig } from '../../src/runtime/sandbox-config.js';
-import { ContainerRig, DATA_IMAGE_ID, type RigEngine } from '../fixtures/container-rig.js';
+import { ContainerRig, type RigEngine } from '../fixtures/container-rig.js';
 
 const isRoot = process.getuid?.() === 0;
 if (!isRoot) console.warn('skipped: containers need root');
@@ -170,66 +170,6 @@ for name in ['net', 'ipc', 'uts', 'mnt', 'pid', 'cgroup']:
     expect(await run(one, 'ip link set lo down && echo down')).toBe('down');
     expect(await run(one, 'mknod /x c 1 1')).toMatch(/not permitted|not found/);
     expect(await run(one, 'mount -t tmpfs tmpfs /tmp && echo mounted')).toBe('mounted');
-  });
-
-  it('shows a volume with mapped ids as its files are, another as nobody’s', async () => {
-    const mount = (containerPath: string, changes = {}) => ({
-      type: 'bind' as const,
-      hostPath: volume,
-      containerPath,
-      readOnly: false,
-      ...changes,
-    });
-    const shifted = [{ hostId: FIRST + 500, containerId: 0, length: 2000 }];
-    const id = await start({
-      mounts: [
-        mount('/mapped', { idMappings: { uids: [RANGE], gids: [RANGE] } }),
-        mount('/other', { idMappings: { uids: shifted, gids: shifted } }),
-        mount('/plain'),
-      ],
-    });
-    expect(await run(id, 'cd /mapped; stat -c %u:%g root user; touch made && chown 5:6 made')).toBe(
-      '0:0\n1000:1001',
-    );
-    const { uid, gid } = statSync(join(volume, 'made'));
-    expect([uid, gid]).toEqual([5, 6]);
-    expect(await run(id, 'cd /other; stat -c %u:%g root user')).toBe('500:500\n1500:1501');
-    expect(await run(id, 'cd /plain; stat -c %u:%g root')).toBe('65534:65534');
-    expect(await run(id, 'cat /plain/root')).toContain('Permission denied');
-  });
-
-  it('maps also what is mounted below a volume', async () => {
-    const nested = join(volume, 'nested');
-    mkdirSync(nested);
-    execFileSync('mount', ['-t', 'tmpfs', 'cais-test', nested]);
-    try {
-      const id = await start({
-        mounts: [
-          {
-            type: 'bind',
-            hostPath: volume,
-            containerPath: '/v',
-            readOnly: false,
-            idMappings: { uids: [RANGE], gids: [RANGE] },
-          },
-        ],
-      });
-      expect(await run(id, 'stat -c %u /v /v/nested; touch /v/nested/x && echo made')).toBe(
-        '0\n0\nmade',
-      );
-    } finally {
-      execFileSync('umount', [nested]);
-    }
-  });
-
-  it('shows mounted images with its ids', async () => {
-    writeFileSync(join(rig.dataLayer, 'file'), 'data', { mode: 0o600 });
-    const id = await start({
-      mounts: [{ type: 'image', image: DATA_IMAGE_ID, containerPath: '/image' }],
-    });
-    expect(await run(id, 'stat -c %u:%g /image/file; cat /image/file; touch /image/x')).toMatch(
-      /^0:0\ndata.*Read-only file system/s,
-    );
   });
 
   it('runs users of the image with their groups', async () => {
