@@ -24,11 +24,6 @@ export class InboundGate {
     this.#totalBytes = limits.connectionBufferBytes;
   }
 
-  /** What waits on all streams. */
-  get bufferedBytes(): number {
-    return this.#bufferedBytes;
-  }
-
   /** Whether the gate is closed. */
   get isHeld(): boolean {
     return this.#held !== undefined;

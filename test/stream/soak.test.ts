@@ -11,8 +11,9 @@ import {
 import { startService } from './tcp-services.js';
 import { ChannelClient, connectTunnel } from './web-socket-client.js';
 
-/** A hundredth of what `npm run soak` does with the whole runtime. */
-const SESSIONS = 100;
+/** 1 is what every run does; 100 is a real soak, which takes an hour. */
+const FACTOR = Number(process.env['CAIS_SOAK_FACTOR'] ?? 1);
+const SESSIONS = 100 * FACTOR;
 const AT_ONCE = 10;
 /** The first sessions load code and fill pools. */
 const WARM_UP = 10;
@@ -188,7 +189,7 @@ const DROPS: [string, (place: Place) => Promise<void>][] = [
 ];
 
 describe(`${SESSIONS} sessions dropped`, () => {
-  test.each(DROPS)('%s: nothing is left', async (_, drop) => {
+  test.each(DROPS)('%s: nothing is left', { timeout: 60_000 * FACTOR }, async (_, drop) => {
     const service = await startService((socket) => socket.pipe(socket));
     const place: Place = { ...(await startRig()), port: service.port };
     // The sessions are in question; processes would only make them slow.
@@ -211,7 +212,8 @@ describe(`${SESSIONS} sessions dropped`, () => {
     await run(SESSIONS, () => drop(place));
     await settle();
     await eventually(() => openDescriptors() <= descriptors);
-    expect(heldBytes() - bytes).toBeLessThan(MAX_GROWTH_BYTES);
+    // The buffers of zlib are freed a little later than their owners.
+    await eventually(() => heldBytes() - bytes < MAX_GROWTH_BYTES);
     expect(place.errors).toEqual([]);
   });
 });

@@ -311,4 +311,15 @@ describe('attach over SPDY', () => {
       expect(stdout.text).toBe('tick\n');
     }
   });
+
+  test('tells an error of the backend', async () => {
+    const { server, backend } = await startRig();
+    backend.onAttach = () => Promise.reject(new Error('it has ended'));
+    const client = await connectSpdy(server.attachUrl(shell('true')));
+    const { error } = await client.openAll('error', 'stdout', 'stderr');
+    expect(await statusOf(client, error)).toMatchObject({
+      reason: 'InternalError',
+      message: 'Internal error occurred: error attaching to container: it has ended',
+    });
+  });
 });
