@@ -6,6 +6,7 @@ import type { OpenFilesLimit } from '../runtime/open-files.js';
 import type { ImageProcess } from '../runtime/process-spec.js';
 import type { SandboxService } from '../sandbox/sandbox.js';
 import type { Snapshotter } from '../snapshot/snapshotter.js';
+import type { Telemetry } from '../telemetry.js';
 import type { ContainerRecord } from './state.js';
 
 /** What a container needs of an image. */
@@ -50,4 +51,5 @@ export interface ContainerParts {
   readonly seccomp: SeccompFilters;
   readonly openFiles: OpenFilesLimit;
   readonly hostCapabilities: bigint;
+  readonly telemetry?: Telemetry;
 }

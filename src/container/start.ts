@@ -11,6 +11,7 @@ import { SupervisorRefusedError } from '../runtime/supervisor-errors.js';
 import { resolvConf } from '../sandbox/dns.js';
 import { hostsFile } from '../sandbox/hosts-file.js';
 import type { SandboxRecord } from '../sandbox/sandbox-record.js';
+import { NO_TELEMETRY } from '../telemetry.js';
 import type { ContainerParts } from './container-parts.js';
 import { sharesProcessNamespace } from './create.js';
 import type { ContainerRecord } from './state.js';
@@ -31,10 +32,14 @@ export interface StartOptions {
  * Starts a created container: its cgroup, then one START frame with the root's descriptor. A failed start leaves no cgroup.
  * @throws StartError naming the step that failed in the container.
  */
-export async function startContainer(
-  parts: ContainerParts,
-  options: StartOptions,
-): Promise<Started> {
+export function startContainer(parts: ContainerParts, options: StartOptions): Promise<Started> {
+  const { telemetry = NO_TELEMETRY } = parts;
+  const { id, config } = options.record;
+  const about = { attributes: { container: config.name, containerId: id } };
+  return telemetry.observe('container.start', about, () => launchContainer(parts, options));
+}
+
+async function launchContainer(parts: ContainerParts, options: StartOptions): Promise<Started> {
   const { record, sandbox, client, rootFd, signal } = options;
   const { spec, config } = record;
   if (spec === undefined) throw new FailedPreconditionError('The container was never finished');
