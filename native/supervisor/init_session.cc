@@ -44,10 +44,15 @@ Status JoinCgroups(InitContext& context) {
     struct statfs file_system;
     UniqueFd fd(open(directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
     if (!fd || fstatfs(fd.get(), &file_system) != 0) return Errno("open", directory);
-    if (file_system.f_type == CGROUP2_SUPER_MAGIC && context.in_unified_cgroup) continue;
-    UniqueFd processes(openat(fd.get(), "cgroup.procs", O_WRONLY | O_CLOEXEC));
-    if (!processes) return Errno("open", directory + "/cgroup.procs");
-    if (write(processes.get(), "0", 1) != 1) return Errno("write", directory + "/cgroup.procs");
+    const bool unified = file_system.f_type == CGROUP2_SUPER_MAGIC;
+    if (unified && context.in_unified_cgroup) continue;
+    // The one thread of this process moves itself: for that alone the kernel does not stop all
+    // forks of the machine, which waits for an RCU grace period, often several milliseconds. In the
+    // v2 tree (kernels without CLONE_INTO_CGROUP) a thread cannot move alone.
+    const char* const file = unified ? "cgroup.procs" : "tasks";
+    UniqueFd processes(openat(fd.get(), file, O_WRONLY | O_CLOEXEC));
+    if (!processes) return Errno("open", directory + "/" + file);
+    if (write(processes.get(), "0", 1) != 1) return Errno("write", directory + "/" + file);
   }
   // After the joins: the namespace's root is where the process is now.
   if (context.spec.kind != LaunchKind::kExec && unshare(CLONE_NEWCGROUP) != 0) {

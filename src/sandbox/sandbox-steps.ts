@@ -17,7 +17,13 @@ export interface SandboxParts {
   readonly config: Pick<Config, 'run' | 'cgroupParent'>;
   readonly native: Pick<
     NativeBinding,
-    'Channel' | 'createCgroup' | 'killCgroup' | 'removeCgroup' | 'spawnSupervisor'
+    | 'Channel'
+    | 'createCgroup'
+    | 'killCgroup'
+    | 'readCgroupStats'
+    | 'removeCgroup'
+    | 'spawnSupervisor'
+    | 'updateCgroup'
   >;
   readonly network: PodNetwork;
   readonly sandboxes: Collection<SandboxRecord>;
