@@ -1,5 +1,7 @@
 import { parseArgs } from 'node:util';
 
+import { DEFAULT_VERSION, MODULE_FILES } from './go-tools.mjs';
+
 export const USAGE = `npm run conformance -- [OPTION…]
 
 Runs critest against cais in namespaces of its own and prints what passed, failed and was skipped, and why.
@@ -10,6 +12,7 @@ Runs critest against cais in namespaces of its own and prints what passed, faile
   --websocket            exec, attach and port-forward over WebSocket
   --handler NAME         runtime handler
   --repeat N             so many times, one after the other; 1 by default
+  --cri-tools VERSION    ${Object.keys(MODULE_FILES).join(' or ')}; ${DEFAULT_VERSION} by default
   --seed N               of the random order
   --runtime NAME         cais (default) or containerd, which checks the suite itself
   --runtime-command CMD  another one: a command for /bin/sh that finds SOCKET, DIRECTORY, MIRRORS and CGROUP in its environment
@@ -27,6 +30,7 @@ Runs critest against cais in namespaces of its own and prints what passed, faile
  * @property {string | undefined} handler
  * @property {number} repeat
  * @property {number | undefined} seed
+ * @property {string} criTools version
  * @property {string} runtime a name, or a command
  * @property {boolean} list
  * @property {string | undefined} log
@@ -50,6 +54,7 @@ export function parseArguments(argv) {
       handler: { type: 'string' },
       repeat: { type: 'string', default: '1' },
       seed: { type: 'string' },
+      'cri-tools': { type: 'string', default: DEFAULT_VERSION },
       runtime: { type: 'string', default: 'cais' },
       'runtime-command': { type: 'string' },
       list: { type: 'boolean', default: false },
@@ -61,6 +66,10 @@ export function parseArguments(argv) {
   if (!['cais', 'containerd'].includes(values.runtime)) {
     throw new Error(`--runtime: expected cais or containerd, received "${values.runtime}"`);
   }
+  if (!Object.hasOwn(MODULE_FILES, values['cri-tools'])) {
+    const known = Object.keys(MODULE_FILES).join(' or ');
+    throw new Error(`--cri-tools: expected ${known}, received "${values['cri-tools']}"`);
+  }
   return {
     focus: values.focus,
     skip: values.skip,
@@ -69,6 +78,7 @@ export function parseArguments(argv) {
     handler: values.handler,
     repeat: positive('--repeat', values.repeat),
     seed: values.seed === undefined ? undefined : positive('--seed', values.seed),
+    criTools: values['cri-tools'],
     runtime: values['runtime-command'] ?? values.runtime,
     list: values.list,
     log: values.log,

@@ -6,6 +6,14 @@ import { runCommand } from './command.mjs';
 
 const MODULE = import.meta.dirname;
 const CRI_TOOLS = 'sigs.k8s.io/cri-tools';
+
+/**
+ * Versions of cri-tools that this directory has a module file for; each has its sums in a file of the same name that ends with `.sum`.
+ * @type {Readonly<Record<string, string>>}
+ */
+export const MODULE_FILES = { 1.36: 'go.mod', 1.37: 'newer.mod' };
+export const DEFAULT_VERSION = '1.36';
+
 const BUILD_TIMEOUT_MS = 1_200_000;
 
 /**
@@ -20,11 +28,12 @@ const BUILD_TIMEOUT_MS = 1_200_000;
  */
 
 /**
- * Why Go programs cannot be built here; undefined where they can.
+ * Why Go programs of this module file cannot be built here; undefined where they can.
+ * @param {string} moduleFile
  * @returns {Promise<string | undefined>}
  */
-export async function findGoObstacle() {
-  const needed = /^go (\S+)$/m.exec(readFileSync(join(MODULE, 'go.mod'), 'utf8'))?.[1] ?? '';
+async function findGoObstacle(moduleFile) {
+  const needed = /^go (\S+)$/m.exec(readFileSync(join(MODULE, moduleFile), 'utf8'))?.[1] ?? '';
   let version;
   try {
     // Another toolchain is not fetched only for this.
@@ -46,15 +55,22 @@ export async function findGoObstacle() {
  * Builds critest, crictl, ginkgo and our own client, or finds them as an earlier run left them in the cache. The first time
  * fetches modules from the Go module proxy and takes some minutes.
  * @param {(line: string) => void} say
+ * @param {string} [version] of cri-tools; a key of {@link MODULE_FILES}
  * @returns {Promise<GoTools | Unavailable>}
  */
-export async function prepareGoTools(say) {
-  const obstacle = await findGoObstacle();
+export async function prepareGoTools(say, version = DEFAULT_VERSION) {
+  const moduleFile = MODULE_FILES[version];
+  if (!moduleFile) {
+    const known = Object.keys(MODULE_FILES).join(', ');
+    throw new Error(`There is no module file for cri-tools ${version}, only for ${known}`);
+  }
+  const obstacle = await findGoObstacle(moduleFile);
   if (obstacle !== undefined) return { reason: obstacle };
 
   const { stdout: environment } = await runCommand(['go', 'version'], { cwd: '/' });
   const texts = [environment, process.arch];
-  const module = ['go.mod', 'go.sum'].map((name) => join(MODULE, name));
+  const sums = moduleFile.replace(/mod$/, 'sum');
+  const module = [moduleFile, sums].map((name) => join(MODULE, name));
   const sources = readdirSync(join(MODULE, 'cmd/criload'))
     .filter((name) => name.endsWith('.go'))
     .map((name) => join(MODULE, 'cmd/criload', name));
@@ -63,13 +79,17 @@ export async function prepareGoTools(say) {
     const directory = join(conformanceCache(), `${name}-${recipeHash({ texts, files })}`);
     if (!existsSync(directory)) {
       mkdirSync(conformanceCache(), { recursive: true });
-      say(`building ${name} in ${directory} (once)`);
+      say(`building ${name} ${version} in ${directory} (once)`);
       await publishDirectory(directory, make);
     }
     return directory;
   };
-  const tools = await built('cri-tools', module, buildCriTools);
-  const client = await built('criload', [...module, ...sources], buildClient);
+  const tools = await built('cri-tools', module, (directory) =>
+    buildCriTools(directory, moduleFile),
+  );
+  const client = await built('criload', [...module, ...sources], (directory) =>
+    buildClient(directory, moduleFile),
+  );
   return {
     directory: tools,
     critest: join(tools, 'critest'),
@@ -78,13 +98,18 @@ export async function prepareGoTools(say) {
   };
 }
 
-/** @param {string} directory */
-async function buildCriTools(directory) {
-  const { stdout } = await runCommand(['go', 'list', '-m', '-f', '{{.Version}}', CRI_TOOLS], {
-    cwd: MODULE,
-  });
+/** @param {string} directory @param {string} moduleFile */
+async function buildCriTools(directory, moduleFile) {
+  const { stdout } = await runCommand(
+    ['go', 'list', `-modfile=${moduleFile}`, '-m', '-f', '{{.Version}}', CRI_TOOLS],
+    { cwd: MODULE },
+  );
   // The version is set by cri-tools' own Makefile; without this the programs call themselves "unknown".
-  const flags = ['-trimpath', `-ldflags=-X ${CRI_TOOLS}/pkg/version.Version=${stdout.trim()}`];
+  const flags = [
+    `-modfile=${moduleFile}`,
+    '-trimpath',
+    `-ldflags=-X ${CRI_TOOLS}/pkg/version.Version=${stdout.trim()}`,
+  ];
   const options = { cwd: MODULE, timeoutMs: BUILD_TIMEOUT_MS };
   await runCommand(
     [
@@ -104,12 +129,12 @@ async function buildCriTools(directory) {
   );
 }
 
-/** @param {string} directory */
-async function buildClient(directory) {
-  await runCommand(['go', 'build', '-trimpath', '-o', `${directory}/`, './cmd/criload'], {
-    cwd: MODULE,
-    timeoutMs: BUILD_TIMEOUT_MS,
-  });
+/** @param {string} directory @param {string} moduleFile */
+async function buildClient(directory, moduleFile) {
+  await runCommand(
+    ['go', 'build', `-modfile=${moduleFile}`, '-trimpath', '-o', `${directory}/`, './cmd/criload'],
+    { cwd: MODULE, timeoutMs: BUILD_TIMEOUT_MS },
+  );
 }
 
 /**

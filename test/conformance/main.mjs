@@ -28,7 +28,7 @@ async function main() {
     console.log(USAGE);
     return 0;
   }
-  const tools = await prepareGoTools(say);
+  const tools = await prepareGoTools(say, options.criTools);
   if ('reason' in tools) {
     say(`skipped: ${tools.reason}`);
     console.log('\n0 passed, 0 failed, 1 skipped');

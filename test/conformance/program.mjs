@@ -9,6 +9,8 @@ const LOG_MAX_CHARS = 4 * 2 ** 20;
  * @typedef {object} Program
  * @property {() => string} log the end of what it printed, both streams
  * @property {(pattern: RegExp, timeoutMs: number) => Promise<void>} until waits for what it prints
+ * @property {(text: string) => void} write to its standard input
+ * @property {() => void} endInput
  * @property {(signal: NodeJS.Signals) => void} kill sends a signal to the program itself
  * @property {Promise<number>} exited its exit code, 128 + 9 after SIGKILL
  * @property {() => number} pid the program itself, seen from outside of the namespaces
@@ -24,7 +26,8 @@ const LOG_MAX_CHARS = 4 * 2 ** 20;
  */
 export function startProgram(command, { env, isEntered = false }) {
   const [program = '', ...args] = command;
-  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], env, cwd: '/' });
+  const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'], env, cwd: '/' });
+  child.stdin.on('error', () => {}); // It may end without reading its input.
   let log = '';
   for (const stream of [child.stdout, child.stderr]) {
     stream.on('data', (/** @type {Buffer} */ chunk) => {
@@ -63,6 +66,8 @@ export function startProgram(command, { env, isEntered = false }) {
     pid,
     kill,
     log: () => log,
+    write: (text) => void child.stdin.write(text),
+    endInput: () => void child.stdin.end(),
     async until(pattern, timeoutMs) {
       const signal = AbortSignal.timeout(timeoutMs);
       while (!pattern.test(log)) {
