@@ -12,22 +12,21 @@ export type Json = { readonly [key: string]: Json } & readonly Json[] & (string 
 /** The real crictl, inside the stage of a test bed. */
 export class Crictl {
   readonly #bed: TestBed;
+  readonly #configPath: string;
 
   constructor(bed: TestBed) {
     this.#bed = bed;
+    const { endpoint } = bed.runtime;
+    this.#configPath = this.config('crictl', {
+      'runtime-endpoint': endpoint,
+      'image-endpoint': endpoint,
+      timeout: 30,
+    });
   }
 
   /** The command line that runs these words. */
   command(words: readonly string[]): string[] {
-    const { tools, runtime } = this.#bed;
-    return [
-      tools.crictl,
-      `--config=${this.path('no-crictl.yaml')}`,
-      `--runtime-endpoint=${runtime.endpoint}`,
-      `--image-endpoint=${runtime.endpoint}`,
-      '--timeout=30s',
-      ...words,
-    ];
+    return [this.#bed.tools.crictl, `--config=${this.#configPath}`, ...words];
   }
 
   /** Runs to the end; standard output without the last newline. @throws Error with what it printed when it fails. */
@@ -44,8 +43,9 @@ export class Crictl {
     });
   }
 
-  async json(...words: string[]): Promise<Json> {
-    return JSON.parse(await this.run(...words, '--output=json')) as Json;
+  /** What a command prints as JSON. crictl wants options before other words. */
+  async json(command: string, ...words: string[]): Promise<Json> {
+    return JSON.parse(await this.run(command, '--output=json', ...words)) as Json;
   }
 
   /** Leaves it running. */
@@ -71,7 +71,7 @@ export class Crictl {
     return join(this.#bed.stage.directory, name);
   }
 
-  /** Writes a configuration for runp or create, and returns its path. */
+  /** Writes a file that crictl is given, and returns its path; JSON is YAML. */
   config(name: string, content: object): string {
     const path = this.path(`${name}.json`);
     writeFileSync(path, JSON.stringify(content));
