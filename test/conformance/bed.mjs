@@ -15,6 +15,8 @@ import { startStageRegistry } from './stage-registry.mjs';
  * @property {Stage} stage
  * @property {GoTools} tools
  * @property {Runtime} runtime
+ * @property {(...words: readonly string[]) => Promise<unknown>} load runs our own client (cmd/criload) to its end: what it reports
+ * @property {(...words: readonly string[]) => import('./program.mjs').Program} startLoad leaves it running
  * @property {() => Promise<void>} close
  */
 
@@ -23,6 +25,7 @@ import { startStageRegistry } from './stage-registry.mjs';
  * @property {string} [kind] see {@link describeRuntime}; cais by default
  * @property {GoTools} tools
  * @property {(line: string) => void} [say]
+ * @property {NodeJS.ProcessEnv} [env] further environment of the runtime
  * @property {boolean} [keep] leaves the directory of the stage
  */
 
@@ -30,7 +33,13 @@ import { startStageRegistry } from './stage-registry.mjs';
  * @param {TestBedOptions} options
  * @returns {Promise<TestBed>}
  */
-export async function openTestBed({ kind = 'cais', tools, say = () => {}, keep = false }) {
+export async function openTestBed({
+  kind = 'cais',
+  tools,
+  say = () => {},
+  env = {},
+  keep = false,
+}) {
   const storage = await prepareImageStore(say);
   const stage = await openStage({
     path: [tools.directory],
@@ -41,12 +50,19 @@ export async function openTestBed({ kind = 'cais', tools, say = () => {}, keep =
     const registry = await startStageRegistry(stage, storage);
     const mirrors = join(stage.directory, 'mirrors');
     writeMirrorTable(mirrors, registry.url);
-    const runtime = describeRuntime({ stage, mirrors, kind });
+    const runtime = describeRuntime({ stage, mirrors, kind, env });
     await runtime.start();
+    /** @param {readonly string[]} words */
+    const loadCommand = ([command = '', ...rest]) => [
+      ...[tools.criLoad, command, `--socket=${runtime.socket}`],
+      ...rest,
+    ];
     return {
       stage,
       tools,
       runtime,
+      load: async (...words) => JSON.parse((await stage.run(loadCommand(words))).stdout),
+      startLoad: (...words) => stage.start(loadCommand(words)),
       close: async () => {
         try {
           await runtime.stop();

@@ -21,6 +21,7 @@ const START_TIMEOUT_MS = 60_000;
  * @typedef {object} Runtime
  * @property {string} socket
  * @property {string} endpoint `unix://<socket>`
+ * @property {string} directory of its state
  * @property {() => Program} program the process that runs now
  * @property {() => Promise<void>} start returns when it accepts connections
  * @property {() => Promise<void>} kill SIGKILL, and waits for its end
@@ -43,9 +44,10 @@ export const FOREIGN_CGROUPS = /** @type {Readonly<Record<string, readonly strin
  * @param {string} options.mirrors
  * @param {string} options.kind `cais`, `containerd`, or a command for /bin/sh, which finds its places in the environment: SOCKET, DIRECTORY, MIRRORS,
  *   CGROUP
+ * @param {NodeJS.ProcessEnv} [options.env] further environment of the runtime
  * @returns {Runtime}
  */
-export function describeRuntime({ stage, mirrors, kind }) {
+export function describeRuntime({ stage, mirrors, kind, env: more = {} }) {
   const directory = join(stage.directory, 'runtime');
   mkdirSync(directory, { recursive: true });
   const socket = join(stage.directory, 'cri.sock');
@@ -58,6 +60,7 @@ export function describeRuntime({ stage, mirrors, kind }) {
     DIRECTORY: directory,
     MIRRORS: mirrors,
     CGROUP: stage.cgroup,
+    ...more,
   };
   /** @type {Program | undefined} */
   let program;
@@ -68,6 +71,7 @@ export function describeRuntime({ stage, mirrors, kind }) {
   return {
     socket,
     endpoint: `unix://${socket}`,
+    directory,
     program: current,
     async start() {
       program = stage.start(command, { env });
