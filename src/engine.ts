@@ -11,6 +11,7 @@ import {
   statePaths,
 } from './config.js';
 import { ContainerService } from './container/container.js';
+import { ContainerEvents } from './container/events.js';
 import { recover } from './container/recover.js';
 import type { ContainerRecord, ExitRecord } from './container/state.js';
 import { describeError } from './errors.js';
@@ -61,6 +62,7 @@ interface EngineParts {
   readonly snapshotter: Snapshotter;
   readonly sandboxes: SandboxService;
   readonly containers: ContainerService;
+  readonly events: ContainerEvents;
   readonly pods: PodService;
 }
 
@@ -74,6 +76,8 @@ export class Engine implements AsyncDisposable {
   readonly layers: LayerStore;
   readonly sandboxes: SandboxService;
   readonly containers: ContainerService;
+  /** What happens to sandboxes and containers. */
+  readonly events: ContainerEvents;
   readonly pods: PodService;
   readonly #parts: EngineParts;
   #closing: Promise<void> | undefined;
@@ -84,6 +88,7 @@ export class Engine implements AsyncDisposable {
     this.layers = parts.layers;
     this.sandboxes = parts.sandboxes;
     this.containers = parts.containers;
+    this.events = parts.events;
     this.pods = parts.pods;
     this.#parts = parts;
   }
@@ -110,6 +115,7 @@ export class Engine implements AsyncDisposable {
       for (const { id, error } of [...failures, ...(await parts.pods.collect())]) {
         onWarning?.(`Cannot recover ${id} now: ${describeError(error)}`);
       }
+      parts.events.opened();
       rollback.commit();
       return new Engine(parts);
     } catch (error) {
@@ -170,8 +176,10 @@ export class Engine implements AsyncDisposable {
   }
 
   async #close(): Promise<void> {
-    const { pods, containers, sandboxes, snapshotter, images, layers, records } = this.#parts;
+    const { pods, containers, events, sandboxes, snapshotter, images, layers, records } =
+      this.#parts;
     await pods.close();
+    events.close();
     containers.close();
     await sandboxes.close();
     await snapshotter.close();
@@ -197,8 +205,9 @@ async function openParts(config: Config, rollback: Rollback): Promise<EnginePart
   native.closeOnExecAll();
   const openFiles = callerOpenFilesLimit(native, process.env);
   const network = new BridgeNetwork({ config, native, records });
-  const sandboxRecords = records.collection<SandboxRecord>('sandboxes');
-  const containerRecords = records.collection<ContainerRecord>('containers');
+  const events = new ContainerEvents();
+  const sandboxRecords = events.sandboxes(records.collection<SandboxRecord>('sandboxes'));
+  const containerRecords = events.containers(records.collection<ContainerRecord>('containers'));
   const sandboxes = new SandboxService({
     config,
     native,
@@ -265,6 +274,7 @@ async function openParts(config: Config, rollback: Rollback): Promise<EnginePart
     snapshotter,
     sandboxes,
     containers,
+    events,
     pods,
   };
 }

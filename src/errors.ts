@@ -60,6 +60,20 @@ export class UnsupportedError extends RuntimeError {
   }
 }
 
+/** Too much of this is under way already; the same call works later (`RESOURCE_EXHAUSTED`). */
+export class ResourceExhaustedError extends RuntimeError {
+  /** When a new attempt makes sense, where that is known. */
+  readonly retryAfterSeconds: number | undefined;
+
+  constructor(
+    message: string,
+    options: RuntimeErrorOptions & { readonly retryAfterSeconds?: number } = {},
+  ) {
+    super('RESOURCE_EXHAUSTED', message, options);
+    this.retryAfterSeconds = options.retryAfterSeconds;
+  }
+}
+
 /** Fields of a {@link NativeError}; C++ fills them. */
 export interface NativeErrorFields extends RuntimeErrorOptions {
   readonly code: string;
@@ -112,6 +126,14 @@ export class StartError extends RuntimeError {
     this.step = fields.step;
     this.errnoCode = fields.errnoCode;
     this.path = fields.path;
+  }
+
+  /** What a shell would answer: 127 for a program that is not there, 126 for one that cannot be run; absent for every other failure. */
+  get exitCode(): 126 | 127 | undefined {
+    if (this.step === 'exec') {
+      return this.errnoCode === 'ENOENT' || this.errnoCode === 'ENOTDIR' ? 127 : 126;
+    }
+    return this.step === 'cwd' || this.step === 'user' ? 126 : undefined;
   }
 }
 

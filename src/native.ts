@@ -1,9 +1,10 @@
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
+import type { CgroupStats } from './cgroup-stats.js';
 import { NativeError, UnsupportedError } from './errors.js';
 
 /** Version of the boundary: raised with every change of the interface below, checked at load against C++. */
-export const NATIVE_ABI = 4;
+export const NATIVE_ABI = 5;
 
 /**
  * The native boundary. Every name here is an export of `native/addon/exports.cc`, in the same order
@@ -69,7 +70,10 @@ export interface NativeBinding {
   killCgroup(path: string, timeoutMs: number): Promise<void>;
   /** Removes `path` and what is below it in every hierarchy; absent is success. Must hold no process. */
   removeCgroup(path: string): Promise<void>;
-  readCgroupStats(path: string): Promise<CgroupStats>;
+  /** What a cgroup and those below it use, in one look; `processes` counts processes and their descriptors too. */
+  readCgroupStats(path: string, options?: { readonly processes: boolean }): Promise<CgroupStats>;
+  /** Sets oom_score_adj of every process in and below `path`. One whose score the kernel does not let us lower keeps it. */
+  setOomScore(path: string, score: number): Promise<void>;
 
   // ---- network: native/addon/network_binding.cc
   /** Links of this network namespace, with their addresses. */
@@ -249,6 +253,8 @@ export interface CgroupResources {
   readonly memorySwapLimitBytes?: number;
   /** -1: no limit. */
   readonly pidsLimit?: number;
+  /** By page size as cgroups name it (`2MB`); sizes that the machine does not have are passed over. */
+  readonly hugepageLimits?: readonly { readonly pageSize: string; readonly limitBytes: number }[];
   /** v2 files by name, e.g. `memory.high`. */
   readonly unified?: Readonly<Record<string, string>>;
   /** Device rules in order; absent: not touched. v1 devices controller or a v2 BPF program. */
@@ -263,16 +269,6 @@ export interface DeviceRule {
   readonly minor: number;
   /** Letters of `rwm`. */
   readonly access: string;
-}
-
-export interface CgroupStats {
-  readonly cpuUsageNanos: number;
-  readonly memoryUsageBytes: number;
-  readonly memoryWorkingSetBytes: number;
-  /** -1: no limit. */
-  readonly memoryLimitBytes: number;
-  readonly pids: number;
-  readonly oomKills: number;
 }
 
 export interface NetworkLink {

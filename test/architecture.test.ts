@@ -121,13 +121,14 @@ describe('findViolations()', () => {
       "import { B } from '@bufbuild/protobuf/wire';\nimport { P } from './generated/api.js';";
     expect(
       check({
-        'src/cri/convert.ts': text,
-        'src/cri/server.ts': text,
-        'src/cri/generated/api.ts': '',
+        'src/cri/convert-mount.ts': "import { P } from './generated/api.js';",
+        'src/cri/image-service.ts': "import { P } from './generated/api.js';",
+        'src/cri/events.ts': text,
+        'src/cri/generated/api.ts': text.split('\n', 1).join(),
       }),
     ).toEqual([
-      'src/cri/server.ts: imports "src/cri/generated/api.ts"; only src/cri/convert.ts knows protobuf',
-      'src/cri/server.ts: imports "@bufbuild/protobuf/wire"; only src/cri/convert.ts knows protobuf',
+      'src/cri/events.ts: imports "src/cri/generated/api.ts"; only the convert and service files of src/cri/ know protobuf',
+      'src/cri/events.ts: imports "@bufbuild/protobuf/wire"; only the convert and service files of src/cri/ know protobuf',
     ]);
   });
 

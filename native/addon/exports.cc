@@ -10,7 +10,7 @@
 namespace {
 
 // Same as NATIVE_ABI in src/native.ts.
-constexpr int kAbi = 4;
+constexpr int kAbi = 5;
 
 void SetErrorClass(const Napi::CallbackInfo& info) {
   cais::Data(info.Env()).error_class = Napi::Persistent(info[0].As<Napi::Function>());
@@ -48,6 +48,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("killCgroup", Napi::Function::New(env, KillCgroup));
   exports.Set("removeCgroup", Napi::Function::New(env, RemoveCgroup));
   exports.Set("readCgroupStats", Napi::Function::New(env, ReadCgroupStats));
+  exports.Set("setOomScore", Napi::Function::New(env, SetOomScore));
 
   // network_binding.cc
   exports.Set("listLinks", Napi::Function::New(env, ListLinks));

@@ -20,6 +20,9 @@ namespace {
 constexpr size_t kPieceBytes = 512 << 10;
 constexpr size_t kBlobPieces = 4;
 constexpr size_t kTarPieces = 8;
+// The first piece from a network is handed over early, and each one after it has twice its size: nobody
+// has anything to do before it comes.
+constexpr size_t kFirstPieceBytes = 64 << 10;
 
 }  // namespace
 
@@ -33,6 +36,7 @@ LayerPipeline::LayerPipeline(Workers& workers, PipelineOptions options)
       untar_(workers, StageOptions(1, &LayerPipeline::ReadTar)),
       blob_pool_({kPieceBytes, kBlobPieces, options_.on_room, {}}),
       tar_pool_({kPieceBytes, kTarPieces, {}, [this] { decode_.Wake(); }}),
+      hand_over_bytes_(kFirstPieceBytes),
       blob_(std::move(options_.expected_blob)) {}
 
 Result<std::unique_ptr<LayerPipeline>> LayerPipeline::Start(Workers& workers,
@@ -141,7 +145,10 @@ bool LayerPipeline::Write(std::string_view bytes) {
     std::memcpy(writing_->data.get() + writing_->size, bytes.data(), part);
     writing_->size += part;
     bytes.remove_prefix(part);
-    if (writing_->room() == 0) Hand(intake_queue_, intake_, std::move(writing_));
+    if (writing_->size >= hand_over_bytes_) {
+      Hand(intake_queue_, intake_, std::move(writing_));
+      hand_over_bytes_ = std::min(2 * hand_over_bytes_, kPieceBytes);
+    }
   }
   return blob_pool_.HasRoom();
 }

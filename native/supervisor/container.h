@@ -29,6 +29,9 @@ struct Container {
   // Of an exec: the container it joined, in whose cgroups it lives.
   std::string exec_target;
   std::vector<std::string> cgroups;
+  // Of an exec that can be killed with all its descendants: a cgroup inside the container's.
+  std::string own_cgroup;
+  bool forget_on_exit = false;
   int stop_signal = 0;
   int64_t oom_kills_before = 0;
   ExitRecord exit;

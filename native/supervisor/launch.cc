@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/vfs.h>
 
 #include "kernel/syscalls.h"
@@ -104,6 +105,43 @@ UniqueFd OpenUnified(const std::vector<std::string>& cgroups) {
   return UniqueFd();
 }
 
+bool IsUnified(const std::string& directory) {
+  struct statfs file_system;
+  return statfs(directory.c_str(), &file_system) == 0 && file_system.f_type == CGROUP2_SUPER_MAGIC;
+}
+
+// A cgroup inside the container's for one exec, in the hierarchy by which it is killed; `cgroups`
+// names it afterwards instead of the container's. The others keep the container's: that is where
+// its limits are counted.
+Result<std::string> MakeOwnCgroup(const std::string& id, std::vector<std::string>& cgroups) {
+  std::string* parent = nullptr;
+  for (std::string& directory : cgroups) {
+    const bool freezer = access((directory + "/freezer.state").c_str(), F_OK) == 0;
+    if (!IsUnified(directory) && !freezer) continue;
+    parent = &directory;
+    if (!freezer) break;
+  }
+  if (parent == nullptr) return Failure{ENOENT, "find a cgroup that can be killed", id, {}};
+  *parent += "/" + id;
+  if (mkdir(parent->c_str(), 0755) != 0) return Errno("mkdir", *parent);
+  return *parent;
+}
+
+// Removes the cgroup at the end of a launch that failed.
+class CgroupRemoval {
+ public:
+  explicit CgroupRemoval(std::string directory) : directory_(std::move(directory)) {}
+  ~CgroupRemoval() {
+    if (!directory_.empty()) (void)rmdir(directory_.c_str());
+  }
+  CgroupRemoval(const CgroupRemoval&) = delete;
+  CgroupRemoval& operator=(const CgroupRemoval&) = delete;
+  void Cancel() { directory_.clear(); }
+
+ private:
+  std::string directory_;
+};
+
 uint64_t CloneFlags(const LaunchSpec& spec) {
   uint64_t flags = CLONE_PIDFD;
   if (spec.kind != LaunchKind::kExec) flags |= CLONE_NEWNS;
@@ -175,6 +213,11 @@ Result<std::unique_ptr<Container>> Launch(LaunchRequest request) {
     relay.log = std::move(log.value());
   }
   relay.stdin_mode = spec.stdin_mode;
+  if (spec.terminal_client) {
+    if (request.fds.empty())
+      return At("session", {EBADF, "the client's socket is missing", {}, {}});
+    relay.terminal_client = std::move(request.fds.back());
+  }
   int report[2];
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, report) != 0) {
     return At("clone", Errno("socketpair"));
@@ -194,12 +237,21 @@ Result<std::unique_ptr<Container>> Launch(LaunchRequest request) {
   auto container = std::make_unique<Container>();
   container->id = spec.id;
   container->kind = spec.kind;
+  // Where its limits are counted, an exec's own cgroup or not.
   container->cgroups = context.cgroups;
   container->own_pid_namespace = (CloneFlags(spec) & CLONE_NEWPID) != 0;
   container->exec_target = spec.exec_target;
   container->stop_signal = spec.stop_signal;
   container->oom_kills_before = CountOomKills(context.cgroups);
   container->exit.id = spec.id;
+  container->forget_on_exit = spec.forget_on_exit;
+  if (spec.own_cgroup) {
+    Result<std::string> made = MakeOwnCgroup(spec.id, context.cgroups);
+    if (!made.ok()) return At("cgroup", made.failure());
+    container->own_cgroup = std::move(made.value());
+  }
+  // On a failure below nothing lives in it.
+  CgroupRemoval unused(container->own_cgroup);
   container->relay = std::make_unique<StdioRelay>(*request.loop, std::move(relay));
   Status started = container->relay->Start();
   if (!started.ok()) return At("clone", started.failure());
@@ -213,6 +265,7 @@ Result<std::unique_ptr<Container>> Launch(LaunchRequest request) {
   Result<int64_t> ticks = request.sandbox->procfs.StartTicks(container->pid);
   if (set.ok() && ticks.ok()) {
     container->start_ticks = ticks.value();
+    unused.Cancel();
     return container;
   }
   SignalContainer(*container, SIGKILL);

@@ -163,6 +163,13 @@ void CheckWhole(RecordReader& reader, const LaunchSpec& spec) {
   if (spec.kind == LaunchKind::kExec && spec.exec_target.empty()) {
     reader.Refuse("an exec needs a container to join");
   }
+  if (spec.kind != LaunchKind::kExec &&
+      (spec.forget_on_exit || spec.own_cgroup || spec.terminal_client)) {
+    reader.Refuse("only an exec is forgotten, has a cgroup inside another, or a terminal client");
+  }
+  if (spec.terminal_client && (!spec.terminal || spec.stdio_fds)) {
+    reader.Refuse("a terminal client needs a terminal of the container");
+  }
   if (spec.log_directory.empty() != spec.log_path.empty()) {
     reader.Refuse("a log needs both a directory and a path below it");
   }
@@ -222,6 +229,9 @@ Result<LaunchSpec> ParseLaunchSpec(std::string_view record) {
   spec.directories = reader.Texts(LaunchField::kDirectory);
   spec.stop_signal = static_cast<int>(number(LaunchField::kStopSignal, "stop signal", 0, SIGRTMAX));
   if (spec.stop_signal == 0) spec.stop_signal = SIGTERM;
+  spec.forget_on_exit = reader.Flag(LaunchField::kForgetOnExit);
+  spec.own_cgroup = reader.Flag(LaunchField::kOwnCgroup);
+  spec.terminal_client = reader.Flag(LaunchField::kTerminalClient);
   if (spec.kind == LaunchKind::kPause) {
     // It does nothing, and needs nothing: nobody, without any capability.
     spec.credentials = Credentials();

@@ -81,6 +81,9 @@ struct LaunchSpec {
   std::vector<LaunchFile> files;
   std::vector<std::string> directories;
   int stop_signal = 0;
+  bool forget_on_exit = false;
+  bool own_cgroup = false;
+  bool terminal_client = false;
 };
 
 // Checks form and bounds: what passes here can fail only in a system call.

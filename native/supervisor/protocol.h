@@ -137,6 +137,9 @@ enum class LaunchField : uint16_t {
   kFile = 39,
   kStopSignal = 40,
   kDirectory = 41,
+  kForgetOnExit = 65,
+  kOwnCgroup = 66,
+  kTerminalClient = 67,
 };
 
 enum class MountField : uint16_t {

@@ -8,6 +8,8 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <cstring>
 
 #include "supervisor/cgroup_directory.h"
@@ -156,6 +158,7 @@ void Supervisor::OnExit(Container& container, int wait_status) {
   // What it reported comes before its end.
   if (container.report) OnReport(container);
   container.reaped = true;
+  RemoveExecCgroup(container);
   if (container.failed) {
     containers_.remove_if([&container](const auto& other) { return other.get() == &container; });
     return;
@@ -191,8 +194,23 @@ void Supervisor::OnDrained(Container& container) {
                                 .bytes();
   for (const auto& client : clients_) client->Send(FrameType::kExited, 0, frame);
   container.pidfd.Reset();
+  if (container.forget_on_exit) {
+    containers_.remove_if([&container](const auto& other) { return other.get() == &container; });
+  }
   LimitExitedExecs();
   CheckEnded();
+}
+
+void Supervisor::RemoveExecCgroup(const Container& container) {
+  constexpr size_t kMaxBusyCgroups = 256;
+  if (container.own_cgroup.empty()) return;
+  busy_cgroups_.push_back(container.own_cgroup);
+  const auto is_done = [](const std::string& directory) {
+    return rmdir(directory.c_str()) == 0 || errno != EBUSY;
+  };
+  busy_cgroups_.erase(std::remove_if(busy_cgroups_.begin(), busy_cgroups_.end(), is_done),
+                      busy_cgroups_.end());
+  if (busy_cgroups_.size() > kMaxBusyCgroups) busy_cgroups_.erase(busy_cgroups_.begin());
 }
 
 void Supervisor::LimitExitedExecs() {

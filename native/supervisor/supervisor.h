@@ -59,6 +59,7 @@ class Supervisor {
   void OnExit(Container& container, int wait_status);
   void OnDrained(Container& container);
   void LimitExitedExecs();
+  void RemoveExecCgroup(const Container& container);
   void EndSandbox(int64_t grace_ms);
   void KillEverything();
   void CheckEnded();
@@ -72,6 +73,9 @@ class Supervisor {
   // In the order of their starts.
   std::list<std::unique_ptr<Container>> containers_;
   std::map<std::string, UniqueFd> kept_;
+  // Of execs that left processes behind; tried again with every later one, and gone with the
+  // container's.
+  std::vector<std::string> busy_cgroups_;
   OnOwnerExit on_owner_exit_;
   bool ending_ = false;
   bool remove_traces_ = false;

@@ -30,15 +30,18 @@ export interface SeccompFilters {
 
 /** What the container service works with. */
 export interface ContainerParts {
-  readonly config: Pick<Config, 'run'>;
+  readonly config: Pick<Config, 'root' | 'run'>;
   readonly native: Pick<
     NativeBinding,
     | 'createCgroup'
     | 'createPipe'
+    | 'createSocketPair'
     | 'killCgroup'
     | 'readCgroupStats'
     | 'readFileInRoot'
     | 'removeCgroup'
+    | 'setOomScore'
+    | 'updateCgroup'
   >;
   readonly containers: Collection<ContainerRecord>;
   readonly sandboxes: SandboxService;

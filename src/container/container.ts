@@ -9,7 +9,6 @@ import {
 import type { ContainerConfig } from '../runtime/container-config.js';
 import type { SupervisorClient } from '../runtime/supervisor.js';
 import type { ContainerStatus, Exited } from '../runtime/supervisor-answers.js';
-import { KeyedLock } from '../sandbox/keyed-lock.js';
 import { isSupervisorGone, type SandboxObserver } from '../sandbox/sandbox.js';
 import {
   nowNanos,
@@ -22,6 +21,7 @@ import { createContainer } from './create.js';
 import { readExitFile, removeExitFile } from './exit-file.js';
 import { ExitWaiters } from './exit-waiters.js';
 import { namedError } from './named-error.js';
+import { RunningContainers } from './running.js';
 import { startContainer } from './start.js';
 import {
   type ContainerRecord,
@@ -41,15 +41,15 @@ const SIGKILL = 9;
  * Containers of all sandboxes. Stop and remove are idempotent. Exits come from the supervisor's events, its exit files, or, when it died, from here;
  * the first one recorded counts.
  */
-export class ContainerService implements SandboxObserver {
+export class ContainerService extends RunningContainers implements SandboxObserver {
   readonly #parts: ContainerParts;
-  readonly #locks = new KeyedLock();
   readonly #waiters = new ExitWaiters();
   /** Roots of containers that were created here and not started yet. */
   readonly #roots = new Map<string, number>();
   readonly #signalled = new Set<string>();
 
   constructor(parts: ContainerParts) {
+    super(parts);
     this.#parts = parts;
     parts.sandboxes.observe(this);
   }
@@ -79,7 +79,7 @@ export class ContainerService implements SandboxObserver {
    * @throws StartError, or FailedPreconditionError when it has been started before.
    */
   start(id: string, options: { readonly signal?: AbortSignal } = {}): Promise<ContainerRecord> {
-    return this.#locks.run(id, async () => {
+    return this.locks.run(id, async () => {
       const record = this.#require(id);
       const what = `Cannot start container "${record.config.name}"`;
       if (record.state !== 'created') {
@@ -130,7 +130,7 @@ export class ContainerService implements SandboxObserver {
     const record = this.get(id);
     if (record === undefined || record.state === 'exited' || record.state === 'creating') return;
     if (record.state === 'created') {
-      await this.#locks.run(id, async () => {
+      await this.locks.run(id, async () => {
         if (this.get(id)?.state !== 'created') return;
         this.#closeRoot(id);
         await this.#applyExit(id, this.#unseen(record, 'SandboxStopped'));
@@ -187,7 +187,7 @@ export class ContainerService implements SandboxObserver {
   /** Ends the container if it runs and removes all that belongs to it but its log. Absent is success. */
   async remove(id: string): Promise<void> {
     await this.stop(id, { timeoutMs: 0 });
-    await this.#locks.run(id, async () => {
+    await this.locks.run(id, async () => {
       const record = this.get(id);
       if (record === undefined) return;
       this.#closeRoot(id);

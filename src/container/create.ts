@@ -59,6 +59,7 @@ async function runSteps(
   }
   const stopSignal = parseSignal(config.stopSignal || image.config.stopSignal || 'SIGTERM');
   const logPath = config.logPath === undefined ? undefined : checkedLogPath(config.logPath);
+  const { logDirectory } = sandbox.config;
   const id = newId();
   const record: ContainerRecord = {
     id,
@@ -72,7 +73,9 @@ async function runSteps(
     stopSignal,
     imageVolumes: checkedVolumes(image.config.volumes ?? []),
     cgroup: `${sandbox.cgroup}/${id}`,
-    ...(logPath === undefined ? {} : { logPath: join(sandbox.config.logDirectory, logPath) }),
+    ...(logPath === undefined || logDirectory === undefined
+      ? {}
+      : { logPath: join(logDirectory, logPath) }),
     createdAtNanos: nowNanos(),
   };
   // Before its first directory: a crash from here on leaves a record from which the work is undone.
@@ -94,7 +97,7 @@ async function runSteps(
     user,
     cgroup: record.cgroup,
     namespacesPid: supervisor.pid,
-    ...(sandbox.config.shareProcessNamespace ? { pidNamespacePid: supervisor.pid } : {}),
+    ...(sharesProcessNamespace(sandbox, config) ? { pidNamespacePid: supervisor.pid } : {}),
     openFiles: parts.openFiles,
     hostCapabilities: parts.hostCapabilities,
   });
@@ -108,6 +111,11 @@ async function runSteps(
     throw new FailedPreconditionError(`sandbox "${sandbox.id}" was stopped meanwhile`);
   }
   return { record: created, rootFd };
+}
+
+/** Whether a container sees the processes of its pod. */
+export function sharesProcessNamespace(sandbox: SandboxRecord, config: ContainerConfig): boolean {
+  return sandbox.config.shareProcessNamespace && config.ownProcessNamespace !== true;
 }
 
 /** Paths that a volume of the image can be at; the kernel's file systems are no such place. */

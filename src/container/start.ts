@@ -12,6 +12,7 @@ import { resolvConf } from '../sandbox/dns.js';
 import { hostsFile } from '../sandbox/hosts-file.js';
 import type { SandboxRecord } from '../sandbox/sandbox-record.js';
 import type { ContainerParts } from './container-parts.js';
+import { sharesProcessNamespace } from './create.js';
 import type { ContainerRecord } from './state.js';
 
 /** Bound of the node's own /etc/hosts and /etc/resolv.conf. */
@@ -37,6 +38,7 @@ export async function startContainer(
   const { record, sandbox, client, rootFd, signal } = options;
   const { spec, config } = record;
   if (spec === undefined) throw new FailedPreconditionError('The container was never finished');
+  const { logDirectory } = sandbox.config;
   const files = await containerFiles(sandbox);
   const seccomp = usesSeccomp(config.security)
     ? await parts.seccomp.filter(
@@ -44,7 +46,7 @@ export async function startContainer(
         spec.process.capabilities.bounding,
       )
     : undefined;
-  if (sandbox.config.shareProcessNamespace) await startPause(parts, options);
+  if (sharesProcessNamespace(sandbox, config)) await startPause(parts, options);
   const rollback = new Rollback();
   try {
     rollback.add('cgroup', async () => {
@@ -59,9 +61,9 @@ export async function startContainer(
       lowerToLaunchSpec(spec, {
         id: record.id,
         cgroups,
-        ...(config.logPath === undefined
+        ...(config.logPath === undefined || logDirectory === undefined
           ? {}
-          : { log: { directory: sandbox.config.logDirectory, path: config.logPath } }),
+          : { log: { directory: logDirectory, path: config.logPath } }),
         stdin: config.stdin ? (config.stdinOnce ? 'pipeOnce' : 'pipe') : 'null',
         files,
         ...(seccomp === undefined ? {} : { seccomp }),

@@ -83,15 +83,25 @@ async function pullAs(
   const target = await remote.fetchTarget();
   const selected = await selectImage(target, { platform, source: remote.source });
   const layers = imageLayers(selected);
-  await unpackLayers(layers, {
-    blobs: parts.blobs,
-    layers: parts.layers,
-    source: remote.layerSource(selected.manifest),
-    signal,
-    onProgress,
-  });
+  // Beside the layers: each is a few journeys to the file system, which a small image would wait for.
+  const documents = writeDocuments(parts.blobs, selected, target);
+  documents.catch(() => undefined);
+  try {
+    await unpackLayers(layers, {
+      blobs: parts.blobs,
+      layers: parts.layers,
+      source: remote.layerSource(selected.manifest),
+      signal,
+      onProgress,
+    });
+  } finally {
+    // Whoever comes next must not find us still writing; when the layers failed, that is the error that counts.
+    await documents.catch(() => undefined);
+  }
+  await documents;
   signal.throwIfAborted();
-  return storeImage(parts, { selected, layers, target, names: namesFor(reference, target.digest) });
+  const names = namesFor(reference, target.digest);
+  return recordImage(parts.store, { selected, layers, target, names });
 }
 
 /** Stores the small blobs of an image whose layers are there, then the record. */
@@ -109,8 +119,29 @@ export async function storeImage(
     readonly names: readonly string[];
   },
 ): Promise<ImageRecord> {
-  for (const bytes of [selected.configBytes, selected.manifestBytes, target.bytes])
-    await blobs.write(bytes);
+  await writeDocuments(blobs, selected, target);
+  return recordImage(store, { selected, layers, target, names });
+}
+
+/** Config, manifest and index as blobs; when it settles none of them is being written any more. */
+async function writeDocuments(
+  blobs: BlobStore,
+  { configBytes, manifestBytes }: SelectedImage,
+  target: Document,
+): Promise<void> {
+  for (const bytes of [configBytes, manifestBytes, target.bytes]) await blobs.write(bytes);
+}
+
+function recordImage(
+  store: ImageStore,
+  image: {
+    readonly selected: SelectedImage;
+    readonly layers: readonly ImageLayer[];
+    readonly target: Document;
+    readonly names: readonly string[];
+  },
+): Promise<ImageRecord> {
+  const { selected, layers, target, names } = image;
   return store.put(describe(selected, layers), { names, targetDigest: target.digest });
 }
 

@@ -24,6 +24,8 @@ export interface ContainerConfig {
   readonly cdiDevices?: readonly string[];
   /** The container whose process namespace it joins (an ephemeral container for debugging); same sandbox. */
   readonly processNamespaceOf?: string;
+  /** A process namespace of its own, although the sandbox has a shared one or the host's. */
+  readonly ownProcessNamespace?: boolean;
   readonly resources: ContainerResources;
   readonly security: ContainerSecurity;
   readonly terminal: boolean;

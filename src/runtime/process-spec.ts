@@ -147,7 +147,7 @@ function namespaces(options: ProcessSpecOptions): SpecNamespace[] {
   const { sandbox } = options;
   const shared = (file: string) => `/proc/${options.namespacesPid}/ns/${file}`;
   const list: SpecNamespace[] = [{ type: 'mount' }, { type: 'cgroup' }];
-  if (!sandbox.hostPid) {
+  if (!sandbox.hostPid || options.container.ownProcessNamespace === true) {
     const target = options.pidNamespacePid;
     list.push(
       target === undefined ? { type: 'pid' } : { type: 'pid', path: `/proc/${target}/ns/pid` },

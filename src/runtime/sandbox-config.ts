@@ -12,8 +12,8 @@ export interface SandboxConfig {
   readonly hostname: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly annotations: Readonly<Record<string, string>>;
-  /** Absolute directory of the container logs; made (0700) when absent. */
-  readonly logDirectory: string;
+  /** Absolute directory of the container logs; made (0700) when it does not exist. Absent: no output is kept. */
+  readonly logDirectory?: string;
   /** Content of /etc/resolv.conf; absent: the node's. */
   readonly dns?: DnsConfig;
   readonly hostNetwork: boolean;

@@ -164,6 +164,12 @@ export interface LaunchSpec {
   readonly directories?: readonly string[];
   /** Signal of SHUTDOWN before SIGKILL; absent: SIGTERM. */
   readonly stopSignal?: number;
+  /** Of an exec: its record is dropped as soon as its end has been told, without FORGET. */
+  readonly forgetOnExit?: boolean;
+  /** Of an exec: it lives in a cgroup of its own inside the container's, so that SIGKILL reaches every descendant. */
+  readonly ownCgroup?: boolean;
+  /** Of an exec with a terminal: the frame's last descriptor is a stream socket that carries the terminal's bytes both ways; see PROTOCOL.md. */
+  readonly terminalClient?: boolean;
 }
 
 export function encodeLaunchSpec(spec: LaunchSpec): Uint8Array {
@@ -239,6 +245,9 @@ export function encodeLaunchSpec(spec: LaunchSpec): Uint8Array {
   }
   number(40, spec.stopSignal);
   texts(41, spec.directories);
+  flag(65, spec.forgetOnExit);
+  flag(66, spec.ownCgroup);
+  flag(67, spec.terminalClient);
   return writer.finish();
 }
 

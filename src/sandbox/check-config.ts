@@ -14,7 +14,7 @@ const HOSTNAME_MAX_BYTES = 64;
  * @throws InvalidArgumentError naming the field.
  */
 export function checkSandboxConfig(config: SandboxConfig): void {
-  checkPath(config.logDirectory, 'log directory');
+  if (config.logDirectory !== undefined) checkPath(config.logDirectory, 'log directory');
   checkResources(config.resources ?? {});
   checkSysctls(config.sysctls ?? {}, config);
   if (

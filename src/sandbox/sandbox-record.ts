@@ -33,6 +33,8 @@ export interface SandboxRecord {
   readonly supervisorCgroup: string;
   /** Absent with the host's network. */
   readonly ip?: string;
+  /** Of the other address family, or of further interfaces. */
+  readonly additionalIps?: readonly string[];
   /** Path of the network namespace while the supervisor lives; absent with the host's network. */
   readonly netnsPath?: string;
   /** Nanoseconds since 1970, as digits. */

@@ -16,7 +16,13 @@ export interface SandboxParts {
   readonly config: Pick<Config, 'run' | 'cgroupParent'>;
   readonly native: Pick<
     NativeBinding,
-    'Channel' | 'createCgroup' | 'killCgroup' | 'removeCgroup' | 'spawnSupervisor'
+    | 'Channel'
+    | 'createCgroup'
+    | 'killCgroup'
+    | 'readCgroupStats'
+    | 'removeCgroup'
+    | 'spawnSupervisor'
+    | 'updateCgroup'
   >;
   readonly network: PodNetwork;
   readonly sandboxes: Collection<SandboxRecord>;
@@ -69,7 +75,8 @@ async function makeDirectories(parts: SandboxParts, build: SandboxBuild, rollbac
   rollback.add('run directory', () => rm(runDirectory, { recursive: true, force: true }));
   await mkdir(runDirectory, { mode: 0o700 });
   // Program output may hold secrets: the kubelet's directories are its own business, ours are private.
-  await mkdir(build.record.config.logDirectory, { recursive: true, mode: 0o700 });
+  const { logDirectory } = build.record.config;
+  if (logDirectory !== undefined) await mkdir(logDirectory, { recursive: true, mode: 0o700 });
 }
 
 async function makeCgroups(parts: SandboxParts, build: SandboxBuild, rollback: Rollback) {

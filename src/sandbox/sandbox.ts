@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { describeError, FailedPreconditionError, NotFoundError, RuntimeError } from '../errors.js';
+import type { CgroupResources } from '../native.js';
 import { Rollback } from '../rollback.js';
 import type { SandboxConfig } from '../runtime/sandbox-config.js';
 import { SupervisorClient } from '../runtime/supervisor.js';
@@ -22,6 +23,7 @@ import {
   type SandboxBuild,
   type SandboxParts,
 } from './sandbox-steps.js';
+import { type SandboxStats, SandboxStatsReader } from './stats.js';
 
 /** Grace period of a stop whose caller names none; Kubernetes' own default. */
 const DEFAULT_GRACE_MS = 30_000;
@@ -51,10 +53,12 @@ export class SandboxService {
   readonly #locks = new KeyedLock();
   readonly #observers = new Set<SandboxObserver>();
   readonly #endings = new Set<Promise<void>>();
+  readonly #stats: SandboxStatsReader;
   #closing = false;
 
   constructor(parts: SandboxParts) {
     this.#parts = parts;
+    this.#stats = new SandboxStatsReader(parts.native);
   }
 
   observe(observer: SandboxObserver): void {
@@ -180,6 +184,31 @@ export class SandboxService {
     return undefined;
   }
 
+  /** What a whole sandbox uses; zeros where it does not run. @throws NotFoundError. */
+  async stats(id: string, options: { readonly processes?: boolean } = {}): Promise<SandboxStats> {
+    return this.#stats.read(this.#require(id), options);
+  }
+
+  /**
+   * Changes limits of the whole sandbox; what is absent stays as it is.
+   * @throws NotFoundError, FailedPreconditionError when it does not run, NativeError when the kernel refuses.
+   */
+  updateResources(id: string, resources: CgroupResources): Promise<void> {
+    return this.#locks.run(id, async () => {
+      const { state, cgroup, config } = this.#require(id);
+      if (state !== 'ready') {
+        throw new FailedPreconditionError(
+          `Cannot update the resources of sandbox "${config.name}": it is ${state}`,
+        );
+      }
+      await this.#parts.native.updateCgroup(cgroup, resources);
+      await this.#update(id, (current) => ({
+        ...current,
+        config: { ...current.config, resources: { ...current.config.resources, ...resources } },
+      }));
+    });
+  }
+
   /** Records that a sandbox of which no supervisor is left has ended, and gives back what it held. Idempotent. */
   finish(id: string, reason: SandboxReason): Promise<void> {
     return this.#locks.run(id, async () => {
@@ -198,6 +227,12 @@ export class SandboxService {
     this.#closing = true;
     for (const id of [...this.#clients.keys()]) this.#drop(id);
     await Promise.all(this.#endings);
+  }
+
+  #require(id: string): SandboxRecord {
+    const record = this.get(id);
+    if (record === undefined) throw new NotFoundError(`Sandbox "${id}" does not exist`);
+    return record;
   }
 
   #connect(id: string, ownership: 'take' | 'observe'): Promise<SupervisorClient> {

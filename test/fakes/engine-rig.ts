@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { loadConfig, statePaths } from '../../src/config.js';
 import { ContainerService } from '../../src/container/container.js';
+import { ContainerEvents } from '../../src/container/events.js';
 import { type RecoverReport, recover } from '../../src/container/recover.js';
 import type { ContainerRecord } from '../../src/container/state.js';
 import { type Digest, digestOf } from '../../src/digest.js';
@@ -44,6 +45,7 @@ export class FakeNetwork implements PodNetwork {
 export interface FakeEngine {
   readonly sandboxes: SandboxService;
   readonly containers: ContainerService;
+  readonly events: ContainerEvents;
   readonly sandboxRecords: Collection<SandboxRecord>;
   readonly containerRecords: Collection<ContainerRecord>;
   recover(options?: { readonly adopt?: boolean }): Promise<RecoverReport>;
@@ -76,8 +78,11 @@ export class EngineRig {
       cgroupParent: 'cais-fake',
     });
     const { native } = this.machine;
-    const sandboxRecords = this.#store.collection<SandboxRecord>('sandboxes');
-    const containerRecords = this.#store.collection<ContainerRecord>('containers');
+    const events = new ContainerEvents();
+    const sandboxRecords = events.sandboxes(this.#store.collection<SandboxRecord>('sandboxes'));
+    const containerRecords = events.containers(
+      this.#store.collection<ContainerRecord>('containers'),
+    );
     const sandboxes = new SandboxService({
       config,
       native,
@@ -128,6 +133,7 @@ export class EngineRig {
     const engine: FakeEngine = {
       sandboxes,
       containers,
+      events,
       sandboxRecords,
       containerRecords,
       recover: ({ adopt = true } = {}) =>

@@ -99,6 +99,9 @@ describe('supervisor-protocol.ts and protocol.h', () => {
         files: [{ destination: '/etc/hosts', content: 'x', mode: 0o644 }],
         stopSignal: 15,
         directories: ['/data'],
+        forgetOnExit: true,
+        ownCgroup: true,
+        terminalClient: true,
       }),
     );
     const written = new Set(record.fields.map((field) => field.tag));
