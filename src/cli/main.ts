@@ -7,6 +7,7 @@ import { exitCodeOf } from './exit-code.js';
 import { describeImageCommands } from './image-commands.js';
 import { Interrupts } from './interrupts.js';
 import { describePodCommands } from './pod-commands.js';
+import { describeServeCommand } from './serve-command.js';
 
 /** Exit code of a wrong command line. */
 const USAGE_EXIT_CODE = 2;
@@ -44,6 +45,7 @@ function describeProgram(start: StartCommand): Command {
 
   describePodCommands(program, start);
   describeImageCommands(program, start);
+  describeServeCommand(program, start);
   return program;
 }
 

@@ -1,6 +1,6 @@
 import type { ContainerRecord } from '../container/state.js';
 import type { SandboxRecord } from '../sandbox/sandbox-record.js';
-import { hasLabels, nowNanos, uint64 } from './convert.js';
+import { hasLabels, uint64 } from './convert.js';
 import { fromSandboxMetadata } from './convert-sandbox.js';
 import type {
   ContainerUsage,
@@ -80,11 +80,9 @@ export function fromSandboxUsage(
 }
 
 /** The message of how full a file system is. */
-export function fromFilesystem(
-  usage: FilesystemUsage & { readonly atNanos?: bigint },
-): DeepPartial<FilesystemUsageMessage> {
+export function fromFilesystem(usage: FilesystemUsage): DeepPartial<FilesystemUsageMessage> {
   return {
-    timestamp: usage.atNanos ?? nowNanos(),
+    timestamp: usage.atNanos,
     fsId: { mountpoint: usage.mountpoint },
     usedBytes: uint64(usage.usedBytes),
     inodesUsed: uint64(usage.usedInodes),

@@ -92,7 +92,7 @@ export interface ContainerEvent {
   readonly kind: 'created' | 'started' | 'stopped' | 'deleted';
   readonly containerId: string;
   readonly sandboxId: string;
-  readonly createdAtNanos: string | bigint;
+  readonly createdAtNanos: bigint;
 }
 
 /** Whether pods get a network, and why not. */
@@ -104,8 +104,9 @@ export interface NetworkStatus {
 }
 
 export interface RuntimeHandler {
-  /** Empty: the default one. */
   readonly name: string;
+  /** Whether sandboxes that ask for none get it. */
+  readonly isDefault: boolean;
   readonly features: {
     readonly recursiveReadOnlyMounts: boolean;
     readonly userNamespaces: boolean;
@@ -226,6 +227,7 @@ export interface InterfaceNumbers {
 
 /** How much of a file system images or containers use. */
 export interface FilesystemUsage {
+  readonly atNanos: bigint;
   readonly mountpoint: string;
   readonly usedBytes: number;
   readonly usedInodes: number;

@@ -1,5 +1,5 @@
 import type { ContainerRecord } from '../container/state.js';
-import { FailedPreconditionError } from '../errors.js';
+import { FailedPreconditionError, InvalidArgumentError } from '../errors.js';
 import { toNumber } from './convert.js';
 import { requireContainer, requireSandbox } from './find.js';
 import {
@@ -42,6 +42,12 @@ export function execCalls({ engine, streaming, rpc }: ServiceParts) {
     attach: rpc.unary(AttachResponse, (request: AttachRequest) => {
       const record = running(requireContainer(engine, request.containerId), 'attach to');
       const { tty: terminal, stdin, stdout, stderr } = request;
+      // Otherwise the client would set its own terminal up wrongly, and wait for an output that never comes.
+      if (record.config.terminal !== terminal) {
+        throw new InvalidArgumentError(
+          `Cannot attach to container "${record.config.name}": it runs with${record.config.terminal ? '' : 'out'} a terminal; ask for tty accordingly`,
+        );
+      }
       const asked = { containerId: record.id, terminal, stdin, stdout, stderr };
       return { url: streaming.attachUrl(asked) };
     }),

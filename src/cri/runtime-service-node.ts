@@ -1,5 +1,6 @@
 import { isIP } from 'node:net';
 import { InvalidArgumentError } from '../errors.js';
+import type { RuntimeHandler } from './cri-engine.js';
 import {
   CgroupDriver,
   RuntimeConfigResponse,
@@ -41,13 +42,7 @@ export function nodeCalls({ engine, rpc }: ServiceParts) {
             },
           ],
         },
-        runtimeHandlers: handlers.map(({ name, features }) => ({
-          name,
-          features: {
-            recursiveReadOnlyMounts: features.recursiveReadOnlyMounts,
-            userNamespaces: features.userNamespaces,
-          },
-        })),
+        runtimeHandlers: handlers.flatMap(fromHandler),
         features: {
           supplementalGroupsPolicy: true,
           userNamespacesHostNetwork: false,
@@ -73,6 +68,13 @@ export function nodeCalls({ engine, rpc }: ServiceParts) {
       },
     ),
   };
+}
+
+/** The default handler is listed under its name, and under none, where clients look for it. */
+function fromHandler({ name, isDefault, features }: RuntimeHandler) {
+  const { recursiveReadOnlyMounts, userNamespaces } = features;
+  const handler = { name, features: { recursiveReadOnlyMounts, userNamespaces } };
+  return isDefault ? [{ ...handler, name: '' }, handler] : [handler];
 }
 
 function checkCidr(text: string): void {

@@ -31,6 +31,7 @@ export const STATUS_BY_CODE: Readonly<Record<string, status>> = {
   BAD_TAR: status.DATA_LOSS,
   DIGEST_MISMATCH: status.DATA_LOSS,
   SIZE_MISMATCH: status.DATA_LOSS,
+  EVENTS_LOST: status.DATA_LOSS,
   START_FAILED: status.UNKNOWN,
 };
 

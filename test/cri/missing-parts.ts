@@ -67,15 +67,19 @@ export function withFallbacks(engine: Engine): CriEngine {
     }),
     images: filled(engine.images, {
       fsInfo: async () => ({
-        images: { mountpoint: engine.config.root, usedBytes: 1, usedInodes: 1 },
-        containers: { mountpoint: engine.config.root, usedBytes: 1, usedInodes: 1 },
+        images: { mountpoint: engine.config.root, usedBytes: 1, usedInodes: 1, atNanos: 1n },
+        containers: { mountpoint: engine.config.root, usedBytes: 1, usedInodes: 1, atNanos: 1n },
       }),
     }),
   };
   const fallbacks = {
     networkStatus: () => ({ ready: true, reason: '', message: '' }),
     runtimeHandlers: () => [
-      { name: '', features: { recursiveReadOnlyMounts: true, userNamespaces: false } },
+      {
+        name: 'native',
+        isDefault: true,
+        features: { recursiveReadOnlyMounts: true, userNamespaces: false },
+      },
     ],
     events: { subscribe: nothing },
   };
