@@ -13,6 +13,10 @@ export interface Config {
   readonly layerForm: 'auto' | 'image' | 'directory';
   /** `host` or `host:port` of registries that speak plain HTTP; loopback ones need no entry. */
   readonly insecureRegistries: readonly string[];
+  /** Directory of `<host>/hosts.toml` files: mirrors and certificates of registries. Absent: `/etc/cais/certs.d`, or else `/etc/containerd/certs.d`. */
+  readonly registryConfigDir?: string;
+  /** Images that must stay though nothing uses them: names, beginnings of names (`registry.example/base/*`), parts of names (`*pause*`). */
+  readonly pinnedImages: readonly string[];
   /** Built-in bridge network. */
   readonly network: NetworkConfig;
   /** Upper bounds for one layer (hostile images). */
@@ -40,6 +44,7 @@ const DEFAULTS: Config = {
   cgroupParent: 'cais',
   layerForm: 'auto',
   insecureRegistries: [],
+  pinnedImages: [],
   network: {},
   limits: {
     layerTarBytes: 256 * 2 ** 30,
@@ -49,13 +54,27 @@ const DEFAULTS: Config = {
   },
 };
 
+/** Every key that there is; the compiler sees to it that none is missing. */
+const KEYS: Readonly<Record<keyof Config, true>> = {
+  root: true,
+  run: true,
+  cgroupParent: true,
+  layerForm: true,
+  insecureRegistries: true,
+  registryConfigDir: true,
+  pinnedImages: true,
+  network: true,
+  limits: true,
+};
+
 /**
  * Fills defaults in and checks values.
  * @throws InvalidArgumentError naming the key.
  */
 export function loadConfig(options: ConfigOptions = {}): Config {
   for (const key of Object.keys(options)) {
-    if (!(key in DEFAULTS)) throw new InvalidArgumentError(`Unknown configuration key "${key}"`);
+    if (!Object.hasOwn(KEYS, key))
+      throw new InvalidArgumentError(`Unknown configuration key "${key}"`);
   }
   const merged = {
     ...DEFAULTS,

@@ -8,6 +8,7 @@ import {
   repositoryName,
 } from '../reference.js';
 import type { ImageConfig } from './image-config.js';
+import { PinnedImages } from './pinned-images.js';
 import type { Platform } from './platform.js';
 
 /** One layer of an image, as its manifest and config describe it. */
@@ -38,7 +39,7 @@ export interface ImageRecord {
   readonly config: ImageConfig;
   /** RFC 3339, empty when the image does not say. */
   readonly createdAt: string;
-  /** Never removed by garbage collection of images. */
+  /** By the configuration: whoever collects images that are not used (the kubelet, `crictl rmi --prune`) must let it be. */
   readonly pinned: boolean;
 }
 
@@ -68,7 +69,10 @@ export class ImageStore {
   readonly #images: Collection<StoredImage>;
   readonly #names: Collection<NameRecord>;
 
-  constructor(records: RecordStore) {
+  readonly #pins: PinnedImages;
+
+  constructor(records: RecordStore, pins: PinnedImages = new PinnedImages([])) {
+    this.#pins = pins;
     this.#records = records;
     this.#images = records.collection<StoredImage>('images');
     this.#names = records.collection<NameRecord>('image-names');
@@ -168,6 +172,7 @@ export class ImageStore {
       ...image,
       names: names.filter((name) => !name.includes('@')).sort(),
       repoDigests: names.filter((name) => name.includes('@')).sort(),
+      pinned: image.pinned || this.#pins.has(names),
     };
   }
 

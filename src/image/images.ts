@@ -1,31 +1,34 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
-import type { Credential } from '../auth/credential.js';
 import type { Keyring } from '../auth/keyring.js';
 import { type Config, type StatePaths, statePaths } from '../config.js';
 import type { Digest } from '../digest.js';
 import { FailedPreconditionError, InvalidArgumentError, NotFoundError } from '../errors.js';
 import type { Collection, RecordStore } from '../record-store.js';
 import { canonicalName, parseReference, repositoryName } from '../reference.js';
+import { HostsDirectory } from '../registry/hosts-directory.js';
 import { Transport, type TransportOptions } from '../registry/transport.js';
 import { SingleFlight } from '../single-flight.js';
 import { type Archive, openArchive } from './archive.js';
 import { BlobStore, type LayoutEntry } from './blob-store.js';
 import { type CollectableLayers, type Collected, collectGarbage } from './collect.js';
+import { DiskUsage, type DiskUsageOptions, type ImageFilesystems } from './disk-usage.js';
 import { FileLock, type LockNative } from './file-lock.js';
 import { type ImageRecord, ImageStore } from './image-store.js';
 import { LoadError, loadImages } from './load.js';
 import { MAX_MANIFEST_BYTES, parseManifestDocument } from './manifest.js';
+import { PinnedImages } from './pinned-images.js';
 import { formatPlatform, hostPlatform, type Platform } from './platform.js';
 import { pullImage } from './pull.js';
+import { type CallerCredentials, pullCredentials } from './pull-credentials.js';
 import { ProgressHub, type ProgressListener } from './pull-progress.js';
 import { saveDirectory, saveTar } from './save.js';
 import type { LayerCache } from './unpack.js';
 
 export interface ImageServiceOptions {
   readonly config: Config;
-  readonly native: LockNative;
+  readonly native: LockNative & DiskUsageOptions['native'];
   readonly records: RecordStore;
   readonly layers: LayerCache & CollectableLayers;
   /** Credentials of the machine, asked when a pull brings none. */
@@ -35,11 +38,9 @@ export interface ImageServiceOptions {
   readonly transport?: Partial<TransportOptions>;
 }
 
-export interface PullOptions {
+export interface PullOptions extends CallerCredentials {
   /** Of the index entry to take; absent: this machine's. */
   readonly platform?: Platform;
-  /** Tried one after the other instead of the machine's own; empty: anonymous. */
-  readonly credentials?: readonly Credential[];
   readonly onProgress?: ProgressListener;
   readonly signal?: AbortSignal;
 }
@@ -79,6 +80,7 @@ export class ImageService {
   readonly #paths: StatePaths;
   readonly #blobs: BlobStore;
   readonly #store: ImageStore;
+  readonly #usage: DiskUsage;
   readonly #pulls = new SingleFlight<ImageRecord>();
   /** Progress of the pulls that are running. */
   readonly #hubs = new Map<string, ProgressHub>();
@@ -92,7 +94,8 @@ export class ImageService {
     this.#options = options;
     this.#paths = parts.paths;
     this.#blobs = parts.blobs;
-    this.#store = new ImageStore(options.records);
+    this.#store = new ImageStore(options.records, new PinnedImages(options.config.pinnedImages));
+    this.#usage = new DiskUsage({ paths: this.#paths, native: options.native });
     this.#upkeep = options.records.collection('image-upkeep');
   }
 
@@ -114,15 +117,9 @@ export class ImageService {
     const reference = parseReference(text);
     const platform = options.platform ?? hostPlatform();
     const { signal } = options;
-    const credentials =
-      options.credentials ??
-      (await this.#options.keyring.lookup(repositoryName(reference), signal ? { signal } : {}));
-    // Callers with credentials of their own never share: what one may see is no proof for the other.
-    const owner =
-      options.credentials === undefined
-        ? ''
-        : credentials.map((each) => each.fingerprint()).join('\n');
-    const key = [canonicalName(reference), formatPlatform(platform), owner].join('\n');
+    const { keyring } = this.#options;
+    const credentials = pullCredentials(options, { reference, keyring });
+    const key = [canonicalName(reference), formatPlatform(platform), credentials.owner].join('\n');
     signal?.throwIfAborted();
     const running = this.#pulls.has(key) ? this.#hubs.get(key) : undefined;
     const hub = running ?? new ProgressHub();
@@ -131,7 +128,8 @@ export class ImageService {
     const work = async (shared: AbortSignal) => {
       try {
         const onProgress = (progress: Parameters<ProgressListener>[0]) => hub.report(progress);
-        const request = { reference, platform, credentials, signal: shared, onProgress };
+        const credentialsFor = (registry: string) => credentials.lookup(registry, shared);
+        const request = { reference, platform, credentialsFor, signal: shared, onProgress };
         return await this.#adding(async () => pullImage(await this.#parts(), request));
       } finally {
         if (this.#hubs.get(key) === hub) this.#hubs.delete(key);
@@ -256,6 +254,11 @@ export class ImageService {
     );
   }
 
+  /** How much of the disk images and writable layers take. */
+  fsInfo(): Promise<ImageFilesystems> {
+    return this.#usage.measure();
+  }
+
   async close(): Promise<void> {
     await (await this.#transport)?.close();
   }
@@ -366,11 +369,11 @@ export class ImageService {
 
   async #parts() {
     const { layers, config, transport } = this.#options;
-    this.#transport ??= Transport.open({
-      insecureRegistries: config.insecureRegistries,
-      ...transport,
-    });
-    return { transport: await this.#transport, blobs: this.#blobs, store: this.#store, layers };
+    const { insecureRegistries, registryConfigDir: path } = config;
+    this.#transport ??= Transport.open({ insecureRegistries, ...transport });
+    const hosts = new HostsDirectory({ path, insecureRegistries });
+    const [blobs, store] = [this.#blobs, this.#store];
+    return { transport: await this.#transport, hosts, blobs, store, layers };
   }
 
   get #lockPath(): string {

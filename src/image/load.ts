@@ -43,7 +43,7 @@ export interface LoadRequest {
   readonly onProgress: ProgressListener;
 }
 
-type LoadParts = Omit<PullParts, 'transport'>;
+type LoadParts = Omit<PullParts, 'transport' | 'hosts'>;
 
 /** One image in an archive, and where its layers are. */
 interface ArchivedImage {

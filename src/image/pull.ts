@@ -9,7 +9,9 @@ import {
   repositoryName,
 } from '../reference.js';
 import type { BlobSink } from '../registry/blob-sink.js';
-import { type BlobRequest, RegistryClient } from '../registry/client.js';
+import type { BlobRequest } from '../registry/client.js';
+import type { HostsDirectory } from '../registry/hosts-directory.js';
+import { MirroredClient } from '../registry/mirrored-client.js';
 import { RegistryError } from '../registry/registry-error.js';
 import type { Transport } from '../registry/transport.js';
 import type { BlobStore } from './blob-store.js';
@@ -32,6 +34,7 @@ export class PullError extends RuntimeError {
 
 export interface PullParts {
   readonly transport: Transport;
+  readonly hosts: HostsDirectory;
   readonly blobs: BlobStore;
   readonly store: ImageStore;
   readonly layers: LayerCache;
@@ -40,8 +43,8 @@ export interface PullParts {
 export interface PullRequest {
   readonly reference: Reference;
   readonly platform: Platform;
-  /** Tried one after the other; empty: anonymous. */
-  readonly credentials: readonly Credential[];
+  /** Credentials for a registry or a mirror, by its name; tried one after the other; empty: anonymous. */
+  readonly credentialsFor: (registry: string) => Promise<readonly Credential[]>;
   readonly signal: AbortSignal;
   readonly onProgress: ProgressListener;
 }
@@ -53,33 +56,34 @@ export interface PullRequest {
  */
 export async function pullImage(parts: PullParts, request: PullRequest): Promise<ImageRecord> {
   const image = familiarName(request.reference);
-  const [first, ...others] = request.credentials;
   try {
-    return await pullAs(parts, request, first);
+    return await pullFromHosts(parts, request);
   } catch (error) {
-    let refusal = error;
-    for (const credential of others) {
-      if (!isRefusal(refusal)) break;
-      try {
-        return await pullAs(parts, request, credential);
-      } catch (next) {
-        refusal = next;
-      }
-    }
     request.signal.throwIfAborted();
     const isNamed =
-      refusal instanceof RegistryError && refusal.message.startsWith(`Cannot pull "${image}"`);
-    throw isNamed ? refusal : new PullError(image, refusal);
+      error instanceof RegistryError && error.message.startsWith(`Cannot pull "${image}"`);
+    throw isNamed ? error : new PullError(image, error);
   }
 }
 
-async function pullAs(
+async function pullFromHosts(parts: PullParts, request: PullRequest): Promise<ImageRecord> {
+  const { domain } = request.reference;
+  const endpoints = await parts.hosts.endpointsOf(domain);
+  const client = new MirroredClient({ ...parts, ...request, domain, endpoints });
+  try {
+    return await pullBy(client, parts, request);
+  } finally {
+    await client.close();
+  }
+}
+
+async function pullBy(
+  client: MirroredClient,
   parts: PullParts,
   request: PullRequest,
-  credential: Credential | undefined,
 ): Promise<ImageRecord> {
   const { reference, platform, signal, onProgress } = request;
-  const remote = new RemoteImage(parts, { request, credential });
+  const remote = new RemoteImage(parts, { request, client });
   const target = await remote.fetchTarget();
   const selected = await selectImage(target, { platform, source: remote.source });
   const layers = imageLayers(selected);
@@ -177,31 +181,29 @@ function describe(selected: SelectedImage, layers: readonly ImageLayer[]): Image
   };
 }
 
-/** One image in its registry, as one user. What the blob store has already is not fetched again. */
+/** One image in its registry. What the blob store has already is not fetched again. */
 class RemoteImage {
   readonly #blobs: BlobStore;
   readonly #store: ImageStore;
-  readonly #client: RegistryClient;
+  readonly #client: MirroredClient;
   readonly #request: PullRequest;
   readonly #image: string;
 
   constructor(
-    { transport, blobs, store }: PullParts,
-    {
-      request,
-      credential,
-    }: { readonly request: PullRequest; readonly credential: Credential | undefined },
+    { blobs, store }: PullParts,
+    { request, client }: { readonly request: PullRequest; readonly client: MirroredClient },
   ) {
     this.#blobs = blobs;
     this.#store = store;
     this.#request = request;
     this.#image = familiarName(request.reference);
-    this.#client = new RegistryClient({ transport, domain: request.reference.domain, credential });
+    this.#client = client;
   }
 
   /**
    * The manifest or index that the reference names. A tag is always asked for: only the registry knows what it means now, and to whom. For one that
-   * this machine has pulled before, what it means is asked first, which is often all that is needed; for another one that would be a journey for nothing.
+   * this machine has pulled before, what it means is asked first, which is often all that is needed; for another one that would be a journey for nothing,
+   * unless there are mirrors that may deliver the content and not say what the tag means.
    */
   async fetchTarget(): Promise<Document> {
     const { reference } = this.#request;
@@ -209,11 +211,14 @@ class RemoteImage {
     const request = this.#manifestRequest(wanted);
     const isKnown =
       !isDigest(wanted) && this.#store.resolve(canonicalName(reference)) !== undefined;
-    const announced = isKnown ? await this.#client.resolveTag(request) : undefined;
+    const isApart = !isDigest(wanted) && this.#client.resolvesApart;
+    const announced = isKnown || isApart ? await this.#client.resolveTag(request) : undefined;
     const local = announced && (await this.#blobs.read(announced, MAX_MANIFEST_BYTES));
     if (announced !== undefined && local)
       return { digest: announced, bytes: local, mediaType: undefined };
-    return this.#client.fetchManifest(request);
+    return this.#client.fetchManifest(
+      isApart && announced !== undefined ? this.#manifestRequest(announced) : request,
+    );
   }
 
   readonly source: DocumentSource = async ({ digest, sizeBytes }, kind) => {
@@ -287,10 +292,4 @@ function foreignUrls(descriptor: Descriptor | undefined): readonly string[] {
   return descriptor !== undefined && isForeignLayerType(descriptor.mediaType)
     ? descriptor.urls
     : [];
-}
-
-function isRefusal(error: unknown): boolean {
-  return (
-    error instanceof RegistryError && (error.code === 'UNAUTHORIZED' || error.code === 'DENIED')
-  );
 }

@@ -17,6 +17,8 @@ export interface AuthorizerOptions {
   /** `https://registry-1.docker.io` */
   readonly registryOrigin: string;
   readonly credential: Credential | undefined;
+  /** Sent with every request to the registry's origin, so also with those for tokens there. */
+  readonly headers?: Readonly<Record<string, string>> | undefined;
 }
 
 /**
@@ -86,7 +88,7 @@ export class Authorizer {
       readonly signal: AbortSignal | undefined;
     },
   ): Promise<Authorization> {
-    const { transport, registryOrigin, credential } = this.#options;
+    const { transport, registryOrigin, credential, headers } = this.#options;
     this.#bearer = challenge;
     const key = keyOf(challenge, scopes);
     const remembered = this.remembered(scopes);
@@ -95,7 +97,14 @@ export class Authorizer {
     const token = await this.#fetches.run(
       key,
       (shared) =>
-        fetchToken(transport, { challenge, scopes, registryOrigin, credential, signal: shared }),
+        fetchToken(transport, {
+          challenge,
+          scopes,
+          registryOrigin,
+          credential,
+          headers,
+          signal: shared,
+        }),
       { signal },
     );
     this.#tokens.set(key, token);

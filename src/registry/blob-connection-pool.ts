@@ -1,4 +1,5 @@
 import { BlobConnection, type BlobConnectionRequest } from './blob-connection.js';
+import type { BlobTlsOptions } from './blob-socket.js';
 import { ConnectionFault } from './connection-fault.js';
 import type { ResponseBody } from './response-body.js';
 import type { ResponseHead, ResponseHeaders } from './response-head.js';
@@ -7,6 +8,7 @@ export interface BlobConnectionPoolOptions {
   readonly connectTimeoutMs: number;
   readonly headersTimeoutMs: number;
   readonly bodyIdleTimeoutMs: number;
+  readonly tls?: BlobTlsOptions | undefined;
 }
 
 export interface BlobAnswer {

@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import type { BlobSink } from './blob-sink.js';
-import { connectSocket } from './blob-socket.js';
+import { type BlobTlsOptions, connectSocket } from './blob-socket.js';
 import { ConnectionFault } from './connection-fault.js';
 import { type ResponseHead, ResponseHeadReader } from './response-head.js';
 
@@ -12,6 +12,7 @@ export interface BlobConnectionOptions {
   readonly bodyIdleTimeoutMs: number;
   /** A TLS session to go on with. */
   readonly session?: Buffer | undefined;
+  readonly tls?: BlobTlsOptions | undefined;
   readonly onSession: (session: Buffer) => void;
   /** The answer was read to its end and the connection can be used again. */
   readonly onFree: (connection: BlobConnection) => void;
@@ -68,6 +69,7 @@ export class BlobConnection {
     this.#options = options;
     this.#socket = connectSocket(url, {
       session: options.session,
+      tls: options.tls,
       onread: {
         buffer: Buffer.allocUnsafeSlow(BUFFER_BYTES),
         callback: (size, buffer) => this.#take(buffer.subarray(0, size)),

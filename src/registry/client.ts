@@ -3,7 +3,8 @@ import { type Digest, digestOf, isDigest } from '../digest.js';
 import { type Authorization, Authorizer } from './authorizer.js';
 import type { BlobSink } from './blob-sink.js';
 import { pourBlob } from './blob-stream.js';
-import { allowsPlainHttp, isLocalOnlyHost, type RegistryHost, registryHost } from './hosts.js';
+import { allowsPlainHttp, isLocalOnlyHost, type RegistryEndpoint, registryHost } from './hosts.js';
+import { endpointOf } from './hosts-directory.js';
 import {
   errorForStatus,
   MAX_ERROR_BODY_BYTES,
@@ -24,6 +25,10 @@ export interface RegistryClientOptions {
   /** Registry host as references name it. */
   readonly domain: string;
   readonly credential?: Credential | undefined;
+  /** Which host to ask, when it is not the registry itself, or not as usual. */
+  readonly endpoint?: RegistryEndpoint | undefined;
+  /** See {@link TransportRequest.hasAlternative}. */
+  readonly hasAlternative?: boolean | undefined;
 }
 
 /** A manifest or index as fetched; its bytes hash to `digest`. */
@@ -76,14 +81,17 @@ const MAX_AUTHORIZATIONS = 3;
  * @see OCI distribution-spec v1.1, "Pulling"
  */
 export class RegistryClient {
-  readonly host: RegistryHost;
+  readonly host: RegistryEndpoint;
   readonly #transport: Transport;
+  readonly #hasAlternative: boolean;
   readonly #authorizer: Authorizer;
 
-  constructor({ transport, domain, credential }: RegistryClientOptions) {
+  constructor({ transport, domain, credential, ...options }: RegistryClientOptions) {
     this.#transport = transport;
-    this.host = registryHost(domain, transport.insecureRegistries);
-    this.#authorizer = new Authorizer({ transport, registryOrigin: this.host.origin, credential });
+    this.host = options.endpoint ?? endpointOf(registryHost(domain, transport.insecureRegistries));
+    this.#hasAlternative = options.hasAlternative ?? false;
+    const { origin, headers } = this.host;
+    this.#authorizer = new Authorizer({ transport, registryOrigin: origin, headers, credential });
   }
 
   /**
@@ -201,7 +209,7 @@ export class RegistryClient {
    */
   async ping({ signal }: { readonly signal?: AbortSignal | undefined } = {}): Promise<void> {
     const what = `Cannot log in to ${this.host.domain}`;
-    const url = new URL(`${this.host.origin}/v2/`);
+    const url = new URL(`${this.host.origin}${this.host.apiPath}/`);
     const response = await this.#send({ method: 'GET', url, what, signal });
     await (await expectContent(response, what)).body.discard();
   }
@@ -243,7 +251,12 @@ export class RegistryClient {
     for (let attempt = 0; ; attempt++) {
       const headers =
         authorization === undefined ? base : { ...base, authorization: authorization.value };
-      const response = await this.#transport[by]({ ...request, headers });
+      const response = await this.#transport[by]({
+        ...request,
+        headers,
+        ownHeaders: this.host.headers,
+        hasAlternative: this.#hasAlternative,
+      });
       const isFinal = authorization?.isFresh === true || attempt === MAX_AUTHORIZATIONS;
       if (response.status !== 401 || isFinal || response.host !== request.url.host) return response;
       await response.body.discard();
@@ -253,11 +266,19 @@ export class RegistryClient {
   }
 
   #manifestUrl({ path, reference }: ManifestRequest): URL {
-    return new URL(`${this.host.origin}/v2/${path}/manifests/${reference}`);
+    return this.#url(`${path}/manifests/${reference}`);
   }
 
   #blobUrl({ path, digest }: BlobRequest): URL {
-    return new URL(`${this.host.origin}/v2/${path}/blobs/${digest}`);
+    return this.#url(`${path}/blobs/${digest}`);
+  }
+
+  #url(path: string): URL {
+    const { origin, apiPath, isMirror, domain } = this.host;
+    const url = new URL(`${origin}${apiPath}/${path}`);
+    // A mirror may serve several registries. @see OCI distribution-spec v1.1, "Registry Proxying"
+    if (isMirror) url.searchParams.set('ns', domain);
+    return url;
   }
 }
 

@@ -1,4 +1,6 @@
 import { isIPv4, isIPv6 } from 'node:net';
+import type { ConnectionSettings } from './connection-settings.js';
+import type { HostCapabilities } from './hosts-file.js';
 
 /** Where the API of a registry is. */
 export interface RegistryHost {
@@ -10,7 +12,22 @@ export interface RegistryHost {
   readonly host: string;
 }
 
+/** One host that serves a registry: the registry itself, what stands in for it, or a mirror. */
+export interface RegistryEndpoint extends RegistryHost {
+  /** Path before the name of a repository: `/v2`, or what the configuration puts in its place, without a slash at the end. */
+  readonly apiPath: string;
+  /** Another host than the registry: told by `ns` whose images it is asked for, and never given the registry's credentials. */
+  readonly isMirror: boolean;
+  readonly capabilities: HostCapabilities;
+  /** For this host and no other. */
+  readonly headers: Readonly<Record<string, string>>;
+  /** Undefined: connected to like all others. */
+  readonly connection: ConnectionSettings | undefined;
+}
+
 const DOCKER_HUB_API = 'registry-1.docker.io';
+/** Names of Docker Hub: one registry, so also one as far as credentials go. */
+const DOCKER_HUB_NAMES = ['docker.io', 'index.docker.io', DOCKER_HUB_API];
 
 /**
  * Finds the API endpoint of a registry: HTTPS, but plain HTTP for loopback hosts and for those configured so.
@@ -21,6 +38,16 @@ export function registryHost(domain: string, insecureRegistries: readonly string
   const host = domain === 'docker.io' ? DOCKER_HUB_API : domain;
   const isPlain = isLoopbackHost(hostnameOf(host)) || isListed(host, insecureRegistries);
   return { domain, host, origin: `${isPlain ? 'http' : 'https'}://${host}` };
+}
+
+/** The host as it is connected to: tells whether two names are one registry. */
+export function apiHost(host: string): string {
+  return DOCKER_HUB_NAMES.includes(host) ? DOCKER_HUB_API : host.toLowerCase();
+}
+
+/** The name of a host in references and among credentials. */
+export function registryName(host: string): string {
+  return DOCKER_HUB_NAMES.includes(host) ? 'docker.io' : host;
 }
 
 /** Whether plain HTTP to this URL is acceptable: loopback, or a host configured so. */

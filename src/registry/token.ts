@@ -12,6 +12,8 @@ export interface TokenRequest {
   /** Origin of the registry that sent the challenge. */
   readonly registryOrigin: string;
   readonly credential: Credential | undefined;
+  /** For the registry's own origin. */
+  readonly headers?: Readonly<Record<string, string>> | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -77,6 +79,7 @@ class TokenExchange {
         method: 'GET',
         url,
         headers: authorization === undefined ? {} : { authorization },
+        ownHeaders: this.#ownHeaders,
         what: this.#what,
         signal: this.#request.signal,
       }),
@@ -98,6 +101,7 @@ class TokenExchange {
       method: 'POST',
       url: this.#realm,
       headers: { 'content-type': 'application/x-www-form-urlencoded' },
+      ownHeaders: this.#ownHeaders,
       body: form.toString(),
       what: this.#what,
       signal: this.#request.signal,
@@ -107,6 +111,11 @@ class TokenExchange {
       return this.get(basicAuthorization(secret.username, secret.password));
     }
     return this.#read(response);
+  }
+
+  get #ownHeaders(): Readonly<Record<string, string>> | undefined {
+    const { headers, registryOrigin } = this.#request;
+    return this.#realm.origin === registryOrigin ? headers : undefined;
   }
 
   get #what(): string {

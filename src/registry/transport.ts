@@ -1,6 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Dispatcher } from 'undici';
 import type { BlobConnectionPool } from './blob-connection-pool.js';
+import type { BlobTlsOptions } from './blob-socket.js';
+import type { ConnectionSettings } from './connection-settings.js';
 import { allowsPlainHttp, isLocalOnlyHost } from './hosts.js';
 import { RegistryError } from './registry-error.js';
 import { type ResponseBody, UndiciBody } from './response-body.js';
@@ -21,6 +23,8 @@ export interface TransportOptions {
   readonly headersTimeoutMs: number;
   /** Longest wait for the next byte of a body. */
   readonly bodyIdleTimeoutMs: number;
+  /** TLS and proxy of one host; undefined: those of the machine. */
+  readonly connection?: ConnectionSettings | undefined;
 }
 
 export const DEFAULT_TRANSPORT_OPTIONS: TransportOptions = {
@@ -42,6 +46,10 @@ export interface TransportRequest {
   /** What is fetched, for errors: `Cannot pull "x": manifest`. */
   readonly what: string;
   readonly signal?: AbortSignal | undefined;
+  /** Headers, in lower case, for the origin of `url` and no other: no redirect takes them along. */
+  readonly ownHeaders?: Readonly<Record<string, string>> | undefined;
+  /** Another host may be asked instead: only a connection that broke is tried once more, and nothing is waited for. */
+  readonly hasAlternative?: boolean | undefined;
 }
 
 export interface TransportResponse {
@@ -75,6 +83,9 @@ const TRANSIENT_CODES = new Set([
   'UND_ERR_RES_CONTENT_LENGTH_MISMATCH',
 ]);
 
+/** A connection that was there and broke, where another may hold. */
+const BROKEN_CODES = new Set(['ECONNRESET', 'EPIPE', 'UND_ERR_SOCKET']);
+
 /**
  * HTTP for registries: pooled connections, deadlines, redirects and retries. Knows nothing of credentials but that they
  * never follow a redirect to another origin.
@@ -97,24 +108,37 @@ export class Transport {
 
   /** Loads the HTTP clients (slow to load, so not before it is needed). `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` are honoured but for loopback hosts. */
   static async open(options: Partial<TransportOptions> = {}): Promise<Transport> {
-    const [{ Agent, EnvHttpProxyAgent }, { BlobConnectionPool }] = await Promise.all([
+    const [{ Agent, EnvHttpProxyAgent, ProxyAgent }, { BlobConnectionPool }] = await Promise.all([
       import('undici'),
       import('./blob-connection-pool.js'),
     ]);
     const merged = { ...DEFAULT_TRANSPORT_OPTIONS, ...options };
+    const tls = tlsOptions(merged.connection);
     const agentOptions = {
-      connect: { timeout: merged.connectTimeoutMs },
+      connect: { timeout: merged.connectTimeoutMs, ...tls },
       headersTimeout: merged.headersTimeoutMs,
       bodyTimeout: merged.bodyIdleTimeoutMs,
       // Several pulls from one registry, four layers each, and room for the small requests between.
       connections: 32,
       keepAliveTimeout: 4_000,
     };
+    const blobs = new BlobConnectionPool({ ...merged, tls });
+    const proxy = merged.connection?.proxy;
+    if (proxy !== undefined) {
+      const proxied = new ProxyAgent({ ...agentOptions, uri: proxy.href, requestTls: tls });
+      return new Transport(merged, { direct: proxied, proxied, blobs });
+    }
     const direct = new Agent(agentOptions);
     const { HTTP_PROXY, HTTPS_PROXY, http_proxy, https_proxy } = process.env;
     const hasProxy = [HTTP_PROXY, HTTPS_PROXY, http_proxy, https_proxy].some(Boolean);
-    const proxied = hasProxy ? new EnvHttpProxyAgent(agentOptions) : direct;
-    return new Transport(merged, { direct, proxied, blobs: new BlobConnectionPool(merged) });
+    const proxied = hasProxy ? new EnvHttpProxyAgent({ ...agentOptions, requestTls: tls }) : direct;
+    return new Transport(merged, { direct, proxied, blobs });
+  }
+
+  /** A transport for a host with settings of its own; the caller closes it. */
+  withConnection(connection: ConnectionSettings): Promise<Transport> {
+    const connectTimeoutMs = connection.connectTimeoutMs ?? this.#options.connectTimeoutMs;
+    return Transport.open({ ...this.#options, connectTimeoutMs, connection });
   }
 
   get insecureRegistries(): readonly string[] {
@@ -144,16 +168,18 @@ export class Transport {
 
   async #deliver(request: TransportRequest, exchange: Exchange): Promise<TransportResponse> {
     for (let attempt = 1; ; attempt++) {
-      const isLast = attempt >= this.#options.maxAttempts;
+      const { hasAlternative = false } = request;
+      const isLast = attempt >= (hasAlternative ? 2 : this.#options.maxAttempts);
       let pauseMs: number;
       try {
         const response = await this.#follow(request, exchange);
-        if (isLast || !RETRY_STATUSES.has(response.status)) return response;
+        if (isLast || hasAlternative || !RETRY_STATUSES.has(response.status)) return response;
         await response.body.discard();
         pauseMs = this.#pauseMs(attempt, response.headers['retry-after']);
       } catch (error) {
         request.signal?.throwIfAborted();
-        if (isLast || !isTransientFault(error)) throw connectionError(request, error);
+        const mayHelp = hasAlternative ? isBrokenConnection(error) : isTransientFault(error);
+        if (isLast || !mayHelp) throw connectionError(request, error);
         pauseMs = this.#pauseMs(attempt, undefined);
       }
       await delay(pauseMs, undefined, { signal: request.signal }).catch(() =>
@@ -163,7 +189,8 @@ export class Transport {
   }
 
   async #follow(request: TransportRequest, exchange: Exchange): Promise<TransportResponse> {
-    let { url, method, headers, body } = request;
+    let { url, method, body } = request;
+    let headers = { ...request.ownHeaders, ...request.headers };
     for (let redirects = 0; ; redirects++) {
       const response = await exchange({ ...request, url, method, headers, body });
       const location = response.headers['location'];
@@ -176,7 +203,10 @@ export class Transport {
         );
       }
       const target = this.#redirectTarget(request, { from: url, location });
-      if (target.origin !== url.origin) headers = withoutCredentials(headers);
+      if (target.origin !== url.origin) {
+        // Also on the way back: what a redirect says is no reason to send more.
+        headers = withoutCredentials(request.headers);
+      }
       if (response.status === 303 || (response.status < 303 && method === 'POST')) {
         method = method === 'HEAD' ? 'HEAD' : 'GET';
         body = undefined;
@@ -241,7 +271,8 @@ export class Transport {
 
   async #exchangeForBlob(request: TransportRequest): Promise<TransportResponse> {
     const { url, signal } = request;
-    if (this.#dispatcherFor(url) === this.#direct) {
+    const isDirect = this.#options.connection?.proxy === undefined;
+    if (isDirect && this.#dispatcherFor(url) === this.#direct) {
       const headers = { 'user-agent': this.#options.userAgent, ...request.headers };
       const answer = await this.#blobs.get({ url, headers, signal });
       if (answer !== undefined) return { ...answer, host: url.host };
@@ -279,6 +310,19 @@ export function isTransientFault(error: unknown): boolean {
   if (typeof code === 'string' && TRANSIENT_CODES.has(code)) return true;
   // Several addresses were tried, and each failed (happy eyeballs).
   return error instanceof AggregateError && error.errors.some(isTransientFault);
+}
+
+function isBrokenConnection(error: unknown): boolean {
+  return BROKEN_CODES.has(String((error as { code?: unknown } | null)?.code));
+}
+
+function tlsOptions(connection: ConnectionSettings | undefined): BlobTlsOptions {
+  if (connection === undefined) return {};
+  const { secureContext, verifiesCertificates } = connection;
+  return {
+    ...(secureContext === undefined ? {} : { secureContext }),
+    ...(verifiesCertificates ? {} : { rejectUnauthorized: false }),
+  };
 }
 
 /** Turns a fault of the connection into the error for the caller. A RegistryError stays what it is. */

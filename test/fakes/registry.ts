@@ -1,4 +1,5 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer as createTlsServer, type ServerOptions } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { gzipSync } from 'node:zlib';
 import { type Digest, digestOf } from '../../src/digest.js';
@@ -26,7 +27,7 @@ export const OCI_MANIFEST = 'application/vnd.oci.image.manifest.v1+json';
 export const OCI_INDEX = 'application/vnd.oci.image.index.v1+json';
 
 /**
- * A registry in this process, over plain HTTP on loopback, that can be made to misbehave. It records every request.
+ * A registry in this process, on loopback, that can be made to misbehave. It records every request.
  */
 export class FakeRegistry {
   readonly requests: SeenRequest[] = [];
@@ -35,10 +36,17 @@ export class FakeRegistry {
   readonly manifests = new Map<string, StoredDocument>();
   /** Asked in order before the honest answer. */
   readonly misbehaviours: Misbehaviour[] = [];
-  readonly #server = createServer((request, response) => void this.#answer(request, response));
+  readonly #server;
 
-  static async start(): Promise<FakeRegistry> {
-    const registry = new FakeRegistry();
+  private constructor(tls: ServerOptions | undefined) {
+    const answer = (request: IncomingMessage, response: ServerResponse) =>
+      void this.#answer(request, response);
+    this.#server = tls === undefined ? createServer(answer) : createTlsServer(tls, answer);
+  }
+
+  /** Speaks plain HTTP, unless it gets a certificate. */
+  static async start(tls?: ServerOptions): Promise<FakeRegistry> {
+    const registry = new FakeRegistry(tls);
     await new Promise<void>((resolve) => registry.#server.listen(0, '127.0.0.1', resolve));
     return registry;
   }

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect } from 'vitest';
 import type { Credential } from '../../src/auth/credential.js';
-import { loadConfig, statePaths } from '../../src/config.js';
+import { type ConfigOptions, loadConfig, statePaths } from '../../src/config.js';
 import type { Digest } from '../../src/digest.js';
 import { ImageService } from '../../src/image/images.js';
 import { parsePlatform } from '../../src/image/platform.js';
@@ -38,9 +38,9 @@ afterEach(async () => {
   rmSync(root, { recursive: true, force: true });
 });
 
-export function openService(): Promise<ImageService> {
+export function openService(settings: ConfigOptions = {}): Promise<ImageService> {
   return ImageService.open({
-    config: loadConfig({ root }),
+    config: loadConfig({ registryConfigDir: join(root, 'certs.d'), ...settings, root }),
     native: loadNative(),
     records,
     layers,

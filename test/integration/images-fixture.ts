@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pack } from 'tar-stream';
 import type { Keyring } from '../../src/auth/keyring.js';
-import { loadConfig } from '../../src/config.js';
+import { type ConfigOptions, loadConfig } from '../../src/config.js';
 import type { Digest } from '../../src/digest.js';
 import { ImageService } from '../../src/image/images.js';
 import { loadNative } from '../../src/native.js';
@@ -21,12 +21,14 @@ export interface ImageRoot extends AsyncDisposable {
 
 export async function openImageRoot({
   keyring = { lookup: async () => [] },
+  settings = {},
 }: {
   keyring?: Keyring;
+  settings?: ConfigOptions;
 } = {}): Promise<ImageRoot> {
   const directory = mkdtempSync(join(tmpdir(), 'cais-image-root-'));
   const native = loadNative();
-  const config = loadConfig({ root: directory, run: join(directory, 'run') });
+  const config = loadConfig({ ...settings, root: directory, run: join(directory, 'run') });
   const records = RecordStore.open(join(directory, 'meta'));
   const layers = await LayerStore.open({ config, native, records });
   const inUse = new Set<Digest>();

@@ -4,7 +4,8 @@ import { loadDockerConfig, loginConfigPath, updateDockerConfig } from '../../aut
 import { serverKey } from '../../auth/keyring.js';
 import { loadConfig } from '../../config.js';
 import { InvalidArgumentError } from '../../errors.js';
-import { RegistryClient } from '../../registry/client.js';
+import { HostsDirectory } from '../../registry/hosts-directory.js';
+import { MirroredClient } from '../../registry/mirrored-client.js';
 import { Transport } from '../../registry/transport.js';
 import type { CommandContext } from '../context.js';
 import { ask, isTerminal, readInput } from '../terminal.js';
@@ -21,17 +22,10 @@ export interface LoginOptions {
  * file names, else in the file itself (mode 0600).
  */
 export async function login(context: CommandContext, options: LoginOptions): Promise<void> {
-  const { stdout, stderr, signal } = context;
+  const { stdout, stderr } = context;
   const { domain, server } = serverKey(options.registry ?? 'docker.io');
   const { username, password } = await askCredential(context, options);
-  const { insecureRegistries } = loadConfig(context.settings);
-  const transport = await Transport.open({ insecureRegistries });
-  try {
-    const credential = Credential.password(username, password, 'the command line');
-    await new RegistryClient({ transport, domain, credential }).ping({ signal });
-  } finally {
-    await transport.close();
-  }
+  await check(Credential.password(username, password, 'the command line'), { context, domain });
   const path = loginConfigPath(process.env);
   const config = await loadDockerConfig([path]);
   const helper = config?.credentialHelpers.get(server) ?? config?.credentialStore;
@@ -43,6 +37,25 @@ export async function login(context: CommandContext, options: LoginOptions): Pro
     );
   }
   stdout.write(`Logged in to ${domain}\n`);
+}
+
+/** Shows the credential to the registry, at the place that the configuration of its hosts says. */
+async function check(
+  credential: Credential,
+  { context, domain }: { readonly context: CommandContext; readonly domain: string },
+): Promise<void> {
+  const { insecureRegistries, registryConfigDir: path } = loadConfig(context.settings);
+  const endpoints = await new HostsDirectory({ path, insecureRegistries }).endpointsOf(domain);
+  const transport = await Transport.open({ insecureRegistries });
+  // A mirror has a name of its own, under which one logs in to it.
+  const credentialsFor = async (registry: string) => (registry === domain ? [credential] : []);
+  const client = new MirroredClient({ transport, domain, endpoints, credentialsFor });
+  try {
+    await client.ping({ signal: context.signal });
+  } finally {
+    await client.close();
+    await transport.close();
+  }
 }
 
 /** A password never stands on the command line: that is public. */
