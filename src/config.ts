@@ -1,5 +1,17 @@
 import { join, resolve } from 'node:path';
-import { InvalidArgumentError } from './errors.js';
+import {
+  absolutePath,
+  address,
+  type Check,
+  count,
+  expects,
+  objectOf,
+  oneOf,
+  path,
+  text,
+  texts,
+} from './config-checks.js';
+import { LOG_LEVELS, type LogLevel } from './log.js';
 
 /** Settings of one engine. Every path under the two roots is made by {@link statePaths}, nowhere else. */
 export interface Config {
@@ -27,6 +39,23 @@ export interface Config {
     /** Bytes that stay free on the disk while pulling, and space for the records of stop and remove. */
     readonly diskReserveBytes: number;
   };
+  /** What only `cais serve` uses. */
+  readonly serve: ServeConfig;
+}
+
+export interface ServeConfig {
+  /** Unix socket of the CRI; absent: `cais.sock` in the run directory. */
+  readonly socket?: string;
+  /** Name or number of a group that may connect too. */
+  readonly socketGroup?: string;
+  /** Where exec, attach and port-forward are served: `host:port`, port 0 for any free one. */
+  readonly streamAddress: string;
+  /** The least that is logged. */
+  readonly logLevel: LogLevel;
+  /** `host:port` of /metrics for Prometheus, on loopback; absent: none. */
+  readonly metricsAddress?: string;
+  /** Base URL of an OpenTelemetry collector that takes OTLP over HTTP, such as `http://127.0.0.1:4318`; absent: what the environment says, or no traces. */
+  readonly otlpEndpoint?: string;
 }
 
 export interface NetworkConfig {
@@ -52,50 +81,58 @@ const DEFAULTS: Config = {
     layerMetadataBytes: 2 * 2 ** 30,
     diskReserveBytes: 64 * 2 ** 20,
   },
+  serve: { streamAddress: '127.0.0.1:0', logLevel: 'info' },
 };
 
-/** Every key that there is; the compiler sees to it that none is missing. */
-const KEYS: Readonly<Record<keyof Config, true>> = {
-  root: true,
-  run: true,
-  cgroupParent: true,
-  layerForm: true,
-  insecureRegistries: true,
-  registryConfigDir: true,
-  pinnedImages: true,
-  network: true,
-  limits: true,
+/** Every key that there is, with what it takes; the compiler sees to it that none is missing. docs/CONFIGURATION.md describes them. */
+const CHECKS: Readonly<Record<keyof Config, Check>> = {
+  root: path,
+  run: path,
+  cgroupParent: expects(
+    'a relative path',
+    (value) =>
+      typeof value === 'string' &&
+      /^[A-Za-z0-9_-][A-Za-z0-9_.-]*(\/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*$/.test(value),
+  ),
+  layerForm: oneOf('auto', 'image', 'directory'),
+  insecureRegistries: texts,
+  registryConfigDir: absolutePath,
+  pinnedImages: texts,
+  network: objectOf({ bridge: text, subnet: text }),
+  limits: objectOf({
+    layerTarBytes: count,
+    layerEntries: count,
+    layerMetadataBytes: count,
+    diskReserveBytes: count,
+  }),
+  serve: objectOf({
+    socket: absolutePath,
+    socketGroup: text,
+    streamAddress: address,
+    logLevel: oneOf(...LOG_LEVELS),
+    metricsAddress: address,
+    otlpEndpoint: expects(
+      'an http:// or https:// URL',
+      (value) =>
+        typeof value === 'string' && /^https?:\/\/[^\s]+$/.test(value) && URL.canParse(value),
+    ),
+  }),
 };
 
 /**
  * Fills defaults in and checks values.
- * @throws InvalidArgumentError naming the key.
+ * @throws ConfigError naming the key.
  */
 export function loadConfig(options: ConfigOptions = {}): Config {
-  for (const key of Object.keys(options)) {
-    if (!Object.hasOwn(KEYS, key))
-      throw new InvalidArgumentError(`Unknown configuration key "${key}"`);
-  }
+  objectOf(CHECKS)(options, []);
   const merged = {
     ...DEFAULTS,
     ...options,
     network: { ...DEFAULTS.network, ...options.network },
     limits: { ...DEFAULTS.limits, ...options.limits },
+    serve: { ...DEFAULTS.serve, ...options.serve },
   } as Config;
-  const config = { ...merged, root: resolve(merged.root), run: resolve(merged.run) };
-  if (!['auto', 'image', 'directory'].includes(config.layerForm)) {
-    throw new InvalidArgumentError(
-      `Configuration key "layerForm": expected "auto", "image" or "directory", received ${JSON.stringify(config.layerForm)}`,
-    );
-  }
-  if (
-    !/^[A-Za-z0-9_-][A-Za-z0-9_.-]*(\/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*$/.test(config.cgroupParent)
-  ) {
-    throw new InvalidArgumentError(
-      `Configuration key "cgroupParent": expected a relative path, received ${JSON.stringify(config.cgroupParent)}`,
-    );
-  }
-  return config;
+  return { ...merged, root: resolve(merged.root), run: resolve(merged.run) };
 }
 
 /** Every path under the state and run roots. */

@@ -30,6 +30,7 @@ import { SandboxService } from './sandbox/sandbox.js';
 import type { SandboxRecord } from './sandbox/sandbox-record.js';
 import { LayerStore } from './snapshot/layer-store.js';
 import { Snapshotter } from './snapshot/snapshotter.js';
+import { NO_TELEMETRY, type Telemetry } from './telemetry.js';
 
 /** Settings of an engine; every one has a default. */
 export interface EngineOptions extends ConfigOptions {
@@ -37,6 +38,8 @@ export interface EngineOptions extends ConfigOptions {
   readonly adopt?: boolean;
   /** Told, in a sentence each, what of earlier runs could not be brought in order now; the next engine tries again. */
   readonly onWarning?: (message: string) => void;
+  /** Told how long pulls and starts take. */
+  readonly telemetry?: Telemetry;
 }
 
 /** What this machine offers and what the engine made of it. */
@@ -98,11 +101,11 @@ export class Engine implements AsyncDisposable {
    * @throws InvalidArgumentError for a wrong setting, UnsupportedError when this machine cannot do it.
    */
   static async open(options: EngineOptions = {}): Promise<Engine> {
-    const { adopt = false, onWarning, ...settings } = options;
+    const { adopt = false, onWarning, telemetry = NO_TELEMETRY, ...settings } = options;
     const config = loadConfig(settings);
     const rollback = new Rollback();
     try {
-      const parts = await openParts(config, rollback);
+      const parts = await openParts({ config, telemetry }, rollback);
       const { failures } = await recover({
         config,
         sandboxes: parts.sandboxes,
@@ -196,7 +199,10 @@ export class Engine implements AsyncDisposable {
 /** Directories of a root that hold nothing but ours. */
 const OWN_PARENTS = ['blobs', 'layers'];
 
-async function openParts(config: Config, rollback: Rollback): Promise<EngineParts> {
+async function openParts(
+  { config, telemetry }: { readonly config: Config; readonly telemetry: Telemetry },
+  rollback: Rollback,
+): Promise<EngineParts> {
   const native = loadNative();
   const paths = statePaths(config);
   const records = RecordStore.open(paths.meta);
@@ -215,6 +221,7 @@ async function openParts(config: Config, rollback: Rollback): Promise<EnginePart
     sandboxes: sandboxRecords,
     supervisorPath: SUPERVISOR_PATH,
     openFiles,
+    telemetry,
   });
   rollback.add('open the sandboxes', () => sandboxes.close());
   const layers = await LayerStore.open({
@@ -236,7 +243,13 @@ async function openParts(config: Config, rollback: Rollback): Promise<EnginePart
     records,
     layers,
     keyring: new DockerConfigKeyring(() => loadDockerConfig()),
-    isInUse: (imageId) => containerRecords.list().some(({ value }) => value.imageId === imageId),
+    isInUse: (imageId) =>
+      containerRecords
+        .list()
+        .some(({ value }) =>
+          [value, ...(value.mountedImages ?? [])].some((used) => used.imageId === imageId),
+        ),
+    telemetry,
   });
   rollback.add('open the images', () => images.close());
   const containers = new ContainerService({
@@ -249,6 +262,7 @@ async function openParts(config: Config, rollback: Rollback): Promise<EnginePart
     seccomp: new SeccompCompiler(native, { directory: paths.seccomp }),
     openFiles,
     hostCapabilities: hostCapabilities(),
+    telemetry,
   });
   const services = podServices({ images, sandboxes, containers, native });
   const pods = new PodService({

@@ -1,5 +1,6 @@
 export { Credential } from './auth/credential.js';
 export type { Config, ConfigOptions, NetworkConfig } from './config.js';
+export { type ContainerEvent, EventsLostError } from './container/events.js';
 export type { LogEntry } from './container/log-entry.js';
 export { Engine, type EngineFacts, type EngineOptions } from './engine.js';
 export {

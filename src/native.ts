@@ -46,6 +46,8 @@ export interface NativeBinding {
    * Returns null when it does not exist. @throws NativeError `NOT_A_REGULAR_FILE`, `LIMIT_EXCEEDED`.
    */
   readFileInRoot(rootFd: number, path: string, maxBytes: number): Promise<Buffer | null>;
+  /** What lies at `path` below `rootFd`, links followed inside it; null when it does not exist. */
+  kindInRoot(rootFd: number, path: string): Promise<'directory' | 'file' | 'other' | null>;
   /** Removes a tree without following links and without crossing mounts; absent is success. */
   removeTree(path: string): Promise<void>;
   /** Disk use of a tree: allocated bytes and inodes, hard links counted once. */
@@ -210,6 +212,8 @@ export interface OverlayOptions {
   readonly lower: readonly OverlayLower[];
   /** Absolute directories of the writable layer; absent: a read-only overlay. */
   readonly upper?: { readonly upperDirectory: string; readonly workDirectory: string };
+  /** A user namespace through whose maps the ids of the lower layers are seen; the upper layer is as it is. `UNSUPPORTED` where the kernel cannot. */
+  readonly userNamespaceFd?: number;
   /** Skip syncs of the upper layer (overlayfs `volatile`). */
   readonly volatile: boolean;
   /** Directory of short links, one for each directory-form layer, for kernels without `lowerdir+` (before 6.7). */
@@ -253,12 +257,17 @@ export interface CgroupResources {
   readonly memorySwapLimitBytes?: number;
   /** -1: no limit. */
   readonly pidsLimit?: number;
-  /** By page size as cgroups name it (`2MB`); sizes that the machine does not have are passed over. */
-  readonly hugepageLimits?: readonly { readonly pageSize: string; readonly limitBytes: number }[];
+  /** By page size as cgroups name it (`2MB`); where controller or size are missing there is nothing to limit. */
+  readonly hugepageLimits?: readonly HugepageLimit[];
   /** v2 files by name, e.g. `memory.high`. */
   readonly unified?: Readonly<Record<string, string>>;
   /** Device rules in order; absent: not touched. v1 devices controller or a v2 BPF program. */
   readonly devices?: readonly DeviceRule[];
+}
+
+export interface HugepageLimit {
+  readonly pageSize: string;
+  readonly limitBytes: number;
 }
 
 export interface DeviceRule {

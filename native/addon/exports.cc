@@ -35,6 +35,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("mountLayerImage", Napi::Function::New(env, MountLayerImage));
   exports.Set("mountOverlay", Napi::Function::New(env, MountOverlay));
   exports.Set("readFileInRoot", Napi::Function::New(env, ReadFileInRoot));
+  exports.Set("kindInRoot", Napi::Function::New(env, KindInRoot));
   exports.Set("removeTree", Napi::Function::New(env, RemoveTree));
   exports.Set("treeUsage", Napi::Function::New(env, TreeUsage));
   exports.Set("syncFile", Napi::Function::New(env, SyncFile));

@@ -79,11 +79,9 @@ void Attachment::Flush() {
     const ssize_t count = send(socket_.get(), queue_.data() + sent, queue_.size() - sent,
                                MSG_DONTWAIT | MSG_NOSIGNAL);
     if (count < 0 && errno == EINTR) continue;
-    if (count < 0) {
-      // A client that has left may have written something before.
-      if (errno != EAGAIN) CloseOutput();
-      return;
-    }
+    if (count < 0 && errno == EAGAIN) break;
+    // A client that has left may have written something before.
+    if (count < 0) return CloseOutput();
     sent += static_cast<size_t>(count);
   }
   queue_.erase(0, sent);

@@ -44,27 +44,33 @@ Status JoinCgroups(InitContext& context) {
     struct statfs file_system;
     UniqueFd fd(open(directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
     if (!fd || fstatfs(fd.get(), &file_system) != 0) return Errno("open", directory);
-    if (file_system.f_type == CGROUP2_SUPER_MAGIC && context.in_unified_cgroup) continue;
-    UniqueFd processes(openat(fd.get(), "cgroup.procs", O_WRONLY | O_CLOEXEC));
-    if (!processes) return Errno("open", directory + "/cgroup.procs");
-    if (write(processes.get(), "0", 1) != 1) return Errno("write", directory + "/cgroup.procs");
-  }
-  // After the joins: the namespace's root is where the process is now.
-  if (context.spec.kind != LaunchKind::kExec && unshare(CLONE_NEWCGROUP) != 0) {
-    return Errno("unshare", "cgroup");
+    const bool unified = file_system.f_type == CGROUP2_SUPER_MAGIC;
+    if (unified && context.in_unified_cgroup) continue;
+    // The one thread of this process moves itself: for that alone the kernel does not stop all
+    // forks of the machine, which waits for an RCU grace period, often several milliseconds. In the
+    // v2 tree (kernels without CLONE_INTO_CGROUP) a thread cannot move alone.
+    const char* const file = unified ? "cgroup.procs" : "tasks";
+    UniqueFd processes(openat(fd.get(), file, O_WRONLY | O_CLOEXEC));
+    if (!processes) return Errno("open", directory + "/" + file);
+    if (write(processes.get(), "0", 1) != 1) return Errno("write", directory + "/" + file);
   }
   return Done{};
 }
 
-Status EnterSession(InitContext& context) {
+Status BeginSession() {
   // Until execve nobody may look into this copy of the supervisor, with its descriptors of the host
   // (CVE-2016-9962).
   if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) return Errno("prctl PR_SET_DUMPABLE");
-  Status reset = ResetSignals();
-  if (!reset.ok()) return reset;
   if (setsid() < 0) return Errno("setsid");
   // A keyring of its own; kernels without keyrings, and those that forbid it, have none to leak.
   (void)syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, nullptr);
+  return Done{};
+}
+
+Status EnterSession(InitContext& context) {
+  Status step = BeginSession();
+  if (step.ok()) step = ResetSignals();
+  if (!step.ok()) return step;
   umask(0);
   if (context.spec.personality != 0 && personality(context.spec.personality) < 0) {
     return Errno("personality");
@@ -76,18 +82,15 @@ Status InstallStdio(InitContext& context) {
   StdioFds stdio = context.stdio;
   if (context.terminal_slave) {
     const int slave = context.terminal_slave.get();
+    // Made here, by root of the container.
+    if (fchown(slave, context.spec.credentials.uid, static_cast<gid_t>(-1)) != 0) {
+      return Errno("fchown", "terminal");
+    }
     stdio = {slave, slave, slave, true};
   }
   if (context.spec.terminal && ioctl(stdio.in, TIOCSCTTY, 0) != 0) return Errno("TIOCSCTTY");
   const int sources[] = {stdio.in, stdio.out, stdio.err};
   for (int target = 0; target < 3; ++target) {
-    struct stat status;
-    if (fstat(sources[target], &status) != 0) return Errno("fstat", std::to_string(target));
-    if (stdio.owned_by_user && status.st_uid != context.spec.credentials.uid &&
-        (S_ISFIFO(status.st_mode) || isatty(sources[target]) != 0) &&
-        fchown(sources[target], context.spec.credentials.uid, static_cast<gid_t>(-1)) != 0) {
-      return Errno("fchown", std::to_string(target));
-    }
     if (dup2(sources[target], target) < 0) return Errno("dup2", std::to_string(target));
   }
   return Done{};

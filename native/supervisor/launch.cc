@@ -142,14 +142,32 @@ class CgroupRemoval {
   std::string directory_;
 };
 
-uint64_t CloneFlags(const LaunchSpec& spec) {
+uint64_t CloneFlags(const LaunchRequest& request) {
+  // Inside the pod's user namespace, the process makes its namespaces itself.
+  if (request.sandbox->user_namespace) return CLONE_PIDFD;
   uint64_t flags = CLONE_PIDFD;
-  if (spec.kind != LaunchKind::kExec) flags |= CLONE_NEWNS;
-  const bool own_pids =
-      spec.kind == LaunchKind::kPause ||
-      (spec.kind == LaunchKind::kContainer && spec.pid_namespace == PidNamespace::kOwn);
-  if (own_pids) flags |= CLONE_NEWPID;
+  if (request.spec->kind != LaunchKind::kExec) flags |= CLONE_NEWNS;
+  if (MakesPidNamespace(*request.spec)) flags |= CLONE_NEWPID;
   return flags;
+}
+
+// The user namespaces whose maps the mounts ask for; those that are not the pod's own are made, and
+// kept in `made`.
+Status FindIdMaps(const LaunchRequest& request, std::vector<UniqueFd>& made, InitContext& context) {
+  const Sandbox& sandbox = *request.sandbox;
+  for (const LaunchMount& mount : request.spec->mounts) {
+    int fd = -1;
+    if (!mount.id_maps.empty() && mount.id_maps == sandbox.spec.id_maps) {
+      fd = sandbox.user_namespace.get();
+    } else if (!mount.id_maps.empty()) {
+      Result<UniqueFd> user_namespace = MakeUserNamespace(sandbox.procfs, mount.id_maps);
+      if (!user_namespace.ok()) return user_namespace.failure();
+      fd = user_namespace.value().get();
+      made.push_back(std::move(user_namespace.value()));
+    }
+    context.id_map_fds.push_back(fd);
+  }
+  return Done{};
 }
 
 struct Cloned {
@@ -162,7 +180,7 @@ Result<Cloned> Clone(const LaunchRequest& request, InitContext& context) {
   context.in_unified_cgroup = static_cast<bool>(unified);
   int pidfd = -1;
   clone_args args = {};
-  args.flags = CloneFlags(*request.spec);
+  args.flags = CloneFlags(request);
   args.pidfd = reinterpret_cast<uint64_t>(&pidfd);
   args.exit_signal = SIGCHLD;
   if (unified) {
@@ -230,6 +248,9 @@ Result<std::unique_ptr<Container>> Launch(LaunchRequest request) {
   context.supervisor_report_fd = ours.get();
   context.stdio = child.fds;
   context.cgroups = spec.cgroups;
+  std::vector<UniqueFd> id_maps;
+  Status mapped = FindIdMaps(request, id_maps, context);
+  if (!mapped.ok()) return At("mount", mapped.failure());
   if (request.exec_target != nullptr) {
     if (context.cgroups.empty()) context.cgroups = request.exec_target->cgroups;
     context.target_pidfd = request.exec_target->pidfd.get();
@@ -239,7 +260,7 @@ Result<std::unique_ptr<Container>> Launch(LaunchRequest request) {
   container->kind = spec.kind;
   // Where its limits are counted, an exec's own cgroup or not.
   container->cgroups = context.cgroups;
-  container->own_pid_namespace = (CloneFlags(spec) & CLONE_NEWPID) != 0;
+  container->own_pid_namespace = MakesPidNamespace(spec);
   container->exec_target = spec.exec_target;
   container->stop_signal = spec.stop_signal;
   container->oom_kills_before = CountOomKills(context.cgroups);

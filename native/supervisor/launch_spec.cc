@@ -7,6 +7,7 @@
 #include <climits>
 
 #include "supervisor/record.h"
+#include "supervisor/sandbox_spec.h"
 
 namespace cais {
 
@@ -54,6 +55,20 @@ LaunchMount ParseMount(RecordReader& outer, std::string_view bytes) {
   mount.source_index = static_cast<int>(Bounded(reader, "source descriptor",
                                                 reader.Number(MountField::kSourceFd), 0, INT_MAX)) -
                        1;
+  for (std::string_view range : reader.All(MountField::kUidRange)) {
+    mount.id_maps.uids.push_back(ParseIdRange(reader, range));
+  }
+  for (std::string_view range : reader.All(MountField::kGidRange)) {
+    mount.id_maps.gids.push_back(ParseIdRange(reader, range));
+  }
+  if (mount.id_maps.uids.empty() != mount.id_maps.gids.empty() ||
+      (!mount.id_maps.empty() && mount.type != "bind")) {
+    reader.Refuse("mapped ids need ranges of both uids and gids, and a bind mount");
+  }
+  mount.sub_path = reader.Text(MountField::kSubPath);
+  if (!mount.sub_path.empty() && mount.source_index < 0) {
+    reader.Refuse("a sub path needs a source descriptor");
+  }
   RequireAbsolute(reader, "mount destination", mount.destination);
   if (mount.type == "bind" && mount.source_index < 0) {
     RequireAbsolute(reader, "bind source", mount.source);
@@ -227,6 +242,7 @@ Result<LaunchSpec> ParseLaunchSpec(std::string_view record) {
     spec.files.push_back(ParseFile(reader, bytes));
   }
   spec.directories = reader.Texts(LaunchField::kDirectory);
+  spec.apparmor_profile = reader.Text(LaunchField::kAppArmorProfile);
   spec.stop_signal = static_cast<int>(number(LaunchField::kStopSignal, "stop signal", 0, SIGRTMAX));
   if (spec.stop_signal == 0) spec.stop_signal = SIGTERM;
   spec.forget_on_exit = reader.Flag(LaunchField::kForgetOnExit);

@@ -9,6 +9,7 @@
 
 #include "kernel/credentials.h"
 #include "kernel/result.h"
+#include "kernel/user_namespace.h"
 #include "supervisor/protocol.h"
 
 namespace cais {
@@ -22,6 +23,8 @@ struct LaunchMount {
   std::string data;
   bool recursive_readonly = false;
   int source_index = -1;  // among the frame's descriptors
+  std::string sub_path;   // what of that descriptor; empty: all
+  IdMaps id_maps;         // of the files as they are seen; empty: as they are
 };
 
 struct LaunchDevice {
@@ -84,6 +87,7 @@ struct LaunchSpec {
   bool forget_on_exit = false;
   bool own_cgroup = false;
   bool terminal_client = false;
+  std::string apparmor_profile;  // empty: none
 };
 
 // Checks form and bounds: what passes here can fail only in a system call.

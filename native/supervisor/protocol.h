@@ -46,7 +46,11 @@ enum class SandboxField : uint16_t {
   kOnOwnerExit = 9,
   kSandboxCgroup = 10,
   kShmSizeBytes = 11,
+  kUidRange = 12,
+  kGidRange = 13,
 };
+
+enum class IdRangeField : uint16_t { kInside = 1, kOutside = 2, kLength = 3 };
 
 enum class SysctlField : uint16_t { kKey = 1, kValue = 2 };
 
@@ -140,6 +144,7 @@ enum class LaunchField : uint16_t {
   kForgetOnExit = 65,
   kOwnCgroup = 66,
   kTerminalClient = 67,
+  kAppArmorProfile = 42,
 };
 
 enum class MountField : uint16_t {
@@ -151,6 +156,9 @@ enum class MountField : uint16_t {
   kData = 6,
   kRecursiveReadonly = 7,
   kSourceFd = 8,
+  kUidRange = 9,
+  kGidRange = 10,
+  kSubPath = 11,
 };
 enum class DeviceField : uint16_t {
   kPath = 1,

@@ -96,6 +96,8 @@ void Supervisor::OnReport(Container& container) {
       if (!container.relay->TakeTerminal(std::move(report.fd)).ok()) {
         SignalContainer(container, SIGKILL);
       }
+    } else if (kind == kReportChild && report.fd) {
+      TakeChild(container, std::move(report.fd));
     } else if (kind == kReportReady) {
       container.ready = true;
     } else {
@@ -105,6 +107,19 @@ void Supervisor::OnReport(Container& container) {
   if (container.ready) return OnStarted(container);
   OnStartFailed(container,
                 EncodeFailure("clone", {0, "it was killed while starting", container.id, {}}));
+}
+
+void Supervisor::TakeChild(Container& container, UniqueFd pidfd) {
+  Result<pid_t> pid = sandbox_.procfs.PidOf(pidfd.get());
+  Result<int64_t> ticks = pid.ok() ? sandbox_.procfs.StartTicks(pid.value()) : pid.failure();
+  container.pidfd = std::move(pidfd);
+  if (pid.ok() && ticks.ok()) {
+    container.pid = pid.value();
+    container.start_ticks = ticks.value();
+    return;
+  }
+  // Nobody else would ever end it.
+  SignalContainer(container, SIGKILL);
 }
 
 void Supervisor::OnStarted(Container& container) {
@@ -139,6 +154,10 @@ void Supervisor::OnSignal() {
 }
 
 void Supervisor::ReapChildren() {
+  // A process that goes on in another says so before either ends: whose end is whose is known then.
+  for (const auto& container : containers_) {
+    if (container->report) OnReport(*container);
+  }
   for (;;) {
     int wait_status = 0;
     const pid_t pid = waitpid(-1, &wait_status, WNOHANG);
@@ -156,7 +175,10 @@ void Supervisor::ReapChildren() {
 
 void Supervisor::OnExit(Container& container, int wait_status) {
   // What it reported comes before its end.
+  const pid_t ended = container.pid;
   if (container.report) OnReport(container);
+  // It was the process that made the container's own one.
+  if (container.pid != ended) return;
   container.reaped = true;
   RemoveExecCgroup(container);
   if (container.failed) {

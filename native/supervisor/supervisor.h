@@ -52,6 +52,8 @@ class Supervisor {
 
   // Processes: supervisor.cc
   void OnReport(Container& container);
+  // The container goes on in another process, which this is the pidfd of.
+  void TakeChild(Container& container, UniqueFd pidfd);
   void OnStarted(Container& container);
   void OnStartFailed(Container& container, const std::string& failed_record);
   void OnSignal();

@@ -221,6 +221,10 @@ void Supervisor::GiveDescriptors(Connection& client, const Frame& frame, RecordR
         if (pause && container->state == ContainerState::kRunning) pid = container->pid;
       }
       if (pid == 0) return Fail(client, frame.request_id, NotFound("pause"));
+    } else if (what == "user") {
+      if (!sandbox_.user_namespace) return Fail(client, frame.request_id, NotFound("user"));
+      fds.push_back(sandbox_.user_namespace.get());
+      continue;
     } else if (what != "net" && what != "ipc" && what != "uts") {
       return Fail(client, frame.request_id, {EINVAL, "no such descriptor", what, {}});
     }
@@ -259,6 +263,12 @@ void Supervisor::Start(Connection& client, Frame& frame) {
   if (containers_.size() >= kMaxContainers) return refuse(EAGAIN, "too many containers", {});
   for (const auto& container : containers_) {
     if (container->id == spec.value().id) return refuse(EEXIST, "the id is taken", container->id);
+  }
+  if (spec.value().kind == LaunchKind::kPause && sandbox_.user_namespace) {
+    // A small user namespace may have no nobody: any id but root's will do.
+    Credentials& credentials = spec.value().credentials;
+    credentials.uid = std::min(credentials.uid, sandbox_.spec.id_maps.uids[0].length - 1);
+    credentials.gid = std::min(credentials.gid, sandbox_.spec.id_maps.gids[0].length - 1);
   }
   LaunchRequest request;
   request.spec = &spec.value();

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError, Option } from 'commander';
 import type { ConfigOptions } from '../config.js';
+import { DEFAULT_CONFIG_PATH, readConfigFile } from '../config-file.js';
 import { describeError } from '../errors.js';
 import type { StartCommand } from './context.js';
 import { exitCodeOf } from './exit-code.js';
@@ -18,14 +19,22 @@ function describeProgram(start: StartCommand): Command {
     .description('Containers and pods on this machine, without a daemon')
     .version(version(), '--version', 'print the version')
     .addOption(
-      new Option('--root <directory>', 'where images, layers and records are kept')
-        .env('CAIS_ROOT')
-        .default('/var/lib/cais'),
+      new Option(
+        '--config <file>',
+        `settings; options win over them (default: ${DEFAULT_CONFIG_PATH}, if it exists)`,
+      ).env('CAIS_CONFIG'),
     )
     .addOption(
-      new Option('--run <directory>', 'where sockets are kept; must be short')
-        .env('CAIS_RUN')
-        .default('/run/cais'),
+      new Option(
+        '--root <directory>',
+        'where images, layers and records are kept (default: /var/lib/cais)',
+      ).env('CAIS_ROOT'),
+    )
+    .addOption(
+      new Option(
+        '--run <directory>',
+        'where sockets are kept; must be short (default: /run/cais)',
+      ).env('CAIS_RUN'),
     )
     .addOption(
       new Option('--layer-form <form>', 'how layers are stored')
@@ -49,21 +58,24 @@ function describeProgram(start: StartCommand): Command {
   return program;
 }
 
-/** Settings by their options; {@link loadConfig} checks the values. */
-function settingsOf(options: Record<string, unknown>): ConfigOptions {
-  const { root, run, layerForm, cgroupParent, insecureRegistry, bridge, subnet } = options;
+/** Settings of the configuration file, and over them those of the command line; {@link loadConfig} checks the values. */
+async function settingsOf(options: Record<string, unknown>): Promise<ConfigOptions> {
+  const { config, root, run, layerForm, cgroupParent, insecureRegistry, bridge, subnet } = options;
+  const settings = await readConfigFile(config as string | undefined);
   const network = {
+    ...settings.network,
     ...(bridge === undefined ? {} : { bridge }),
     ...(subnet === undefined ? {} : { subnet }),
   };
   return {
-    root,
-    run,
+    ...settings,
+    ...(root === undefined ? {} : { root }),
+    ...(run === undefined ? {} : { run }),
     ...(layerForm === undefined ? {} : { layerForm }),
     ...(cgroupParent === undefined ? {} : { cgroupParent }),
     ...(insecureRegistry === undefined ? {} : { insecureRegistries: [insecureRegistry].flat() }),
     network,
-  } as unknown as ConfigOptions;
+  } as ConfigOptions;
 }
 
 function version(): string {
@@ -89,7 +101,7 @@ async function main(): Promise<number> {
     endsOnKill = options.handlesKill !== true;
     exitCode =
       (await run({
-        settings: settingsOf(program.opts()),
+        settings: await settingsOf(program.opts()),
         stdout: process.stdout,
         stderr: process.stderr,
         signal: interrupts.signal,

@@ -143,13 +143,18 @@ class AttachSession {
       return;
     }
     const { stdinOnce, terminal } = this.#record.config;
-    stdin.pipe(this.#socket, { end: false });
-    stdin.once('end', () => {
+    const end = () => {
       // The supervisor reads what was written before the end, also of a socket that is closed right after.
       this.#socket.end(() => {
         if (!stdinOnce || terminal) this.#settle();
       });
-    });
+    };
+    if (stdin.readableEnded) {
+      end();
+      return;
+    }
+    stdin.pipe(this.#socket, { end: false });
+    stdin.once('end', end);
   }
 
   #receive(bytes: Buffer): void {

@@ -20,7 +20,7 @@ export async function endStreams(streams: ProcessStreams): Promise<void> {
 }
 
 async function flush(stream: Writable | undefined, signal: AbortSignal): Promise<void> {
-  if (stream === undefined) return;
+  if (stream === undefined || stream.writableFinished) return;
   if (signal.aborted || stream.destroyed) {
     stream.destroy();
     return;
@@ -51,7 +51,8 @@ export class OutputCopy {
     source.on('error', () => source.destroy());
     // Nobody reads any more: the process is told by EPIPE, as by any closed pipe.
     target.once('close', this.#stop).once('error', this.#stop);
-    source.pipe(target, { end: false });
+    if (target.destroyed) this.#stop();
+    else source.pipe(target, { end: false });
   }
 
   readonly #stop = () => {

@@ -6,6 +6,7 @@ import type { OpenFilesLimit } from '../runtime/open-files.js';
 import type { ImageProcess } from '../runtime/process-spec.js';
 import type { SandboxService } from '../sandbox/sandbox.js';
 import type { Snapshotter } from '../snapshot/snapshotter.js';
+import type { Telemetry } from '../telemetry.js';
 import type { ContainerRecord } from './state.js';
 
 /** What a container needs of an image. */
@@ -36,6 +37,7 @@ export interface ContainerParts {
     | 'createCgroup'
     | 'createPipe'
     | 'createSocketPair'
+    | 'kindInRoot'
     | 'killCgroup'
     | 'readCgroupStats'
     | 'readFileInRoot'
@@ -51,6 +53,9 @@ export interface ContainerParts {
     resolve(image: string): ContainerImage | undefined;
   };
   readonly seccomp: SeccompFilters;
+  /** Where CDI files lie; absent: /etc/cdi and /var/run/cdi. */
+  readonly cdiDirectories?: readonly string[];
   readonly openFiles: OpenFilesLimit;
   readonly hostCapabilities: bigint;
+  readonly telemetry?: Telemetry;
 }

@@ -11,8 +11,10 @@ import { SupervisorRefusedError } from '../runtime/supervisor-errors.js';
 import { resolvConf } from '../sandbox/dns.js';
 import { hostsFile } from '../sandbox/hosts-file.js';
 import type { SandboxRecord } from '../sandbox/sandbox-record.js';
+import { NO_TELEMETRY } from '../telemetry.js';
 import type { ContainerParts } from './container-parts.js';
 import { sharesProcessNamespace } from './create.js';
+import { withImageMounts } from './image-mounts.js';
 import type { ContainerRecord } from './state.js';
 
 /** Bound of the node's own /etc/hosts and /etc/resolv.conf. */
@@ -31,10 +33,14 @@ export interface StartOptions {
  * Starts a created container: its cgroup, then one START frame with the root's descriptor. A failed start leaves no cgroup.
  * @throws StartError naming the step that failed in the container.
  */
-export async function startContainer(
-  parts: ContainerParts,
-  options: StartOptions,
-): Promise<Started> {
+export function startContainer(parts: ContainerParts, options: StartOptions): Promise<Started> {
+  const { telemetry = NO_TELEMETRY } = parts;
+  const { id, config } = options.record;
+  const about = { attributes: { container: config.name, containerId: id } };
+  return telemetry.observe('container.start', about, () => launchContainer(parts, options));
+}
+
+async function launchContainer(parts: ContainerParts, options: StartOptions): Promise<Started> {
   const { record, sandbox, client, rootFd, signal } = options;
   const { spec, config } = record;
   if (spec === undefined) throw new FailedPreconditionError('The container was never finished');
@@ -57,24 +63,26 @@ export async function startContainer(
       record.cgroup,
       cgroupResources(spec.linux.resources),
     );
-    return await client.start(
-      lowerToLaunchSpec(spec, {
-        id: record.id,
-        cgroups,
-        ...(config.logPath === undefined || logDirectory === undefined
-          ? {}
-          : { log: { directory: logDirectory, path: config.logPath } }),
-        stdin: config.stdin ? (config.stdinOnce ? 'pipeOnce' : 'pipe') : 'null',
-        files,
-        ...(seccomp === undefined ? {} : { seccomp }),
-        stopSignal: record.stopSignal,
-        directories: record.imageVolumes ?? [],
-      }),
-      {
+    const launch = lowerToLaunchSpec(spec, {
+      id: record.id,
+      cgroups,
+      ...(config.logPath === undefined || logDirectory === undefined
+        ? {}
+        : { log: { directory: logDirectory, path: config.logPath } }),
+      stdin: config.stdin ? (config.stdinOnce ? 'pipeOnce' : 'pipe') : 'null',
+      files,
+      ...(seccomp === undefined ? {} : { seccomp }),
+      stopSignal: record.stopSignal,
+      ...(config.processNamespaceOf === undefined ? {} : { pidTarget: config.processNamespaceOf }),
+      directories: record.imageVolumes ?? [],
+      imageMounts: record.mountedImages ?? [],
+    });
+    return await withImageMounts(parts, { record, sandbox }, (imageFds) =>
+      client.start(launch, {
         what: `container "${config.name}"`,
-        fds: [rootFd],
+        fds: [rootFd, ...imageFds],
         ...(signal === undefined ? {} : { signal }),
-      },
+      }),
     );
   } catch (error) {
     throw await rollback.run(error);

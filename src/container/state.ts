@@ -49,6 +49,17 @@ export interface ExitRecord {
   readonly finishedAtNanos: string;
 }
 
+/** The content of an image, or a part of it, mounted into a container. */
+export interface MountedImage {
+  /** Config digest. */
+  readonly imageId: Digest;
+  /** Diff ids, lowest first. */
+  readonly chain: readonly Digest[];
+  readonly containerPath: string;
+  /** Absent: all of it. */
+  readonly subPath?: string;
+}
+
 /** What is known of a container, on disk. Written before its first directory is made, removed after the last one is gone. */
 export interface ContainerRecord {
   readonly id: string;
@@ -66,6 +77,8 @@ export interface ContainerRecord {
   readonly spec?: RuntimeSpec;
   /** Number. */
   readonly stopSignal: number;
+  /** Images that it mounts beside its own, in the order of its image mounts; absent: none. */
+  readonly mountedImages?: readonly MountedImage[];
   /** What the image declares as volumes; absent in records of earlier versions. */
   readonly imageVolumes?: readonly string[];
   /** Relative cgroup, below the sandbox's. */

@@ -10,6 +10,7 @@ import { canonicalName, parseReference, repositoryName } from '../reference.js';
 import { HostsDirectory } from '../registry/hosts-directory.js';
 import { Transport, type TransportOptions } from '../registry/transport.js';
 import { SingleFlight } from '../single-flight.js';
+import { NO_TELEMETRY, type Telemetry } from '../telemetry.js';
 import { type Archive, openArchive } from './archive.js';
 import { BlobStore, type LayoutEntry } from './blob-store.js';
 import { type CollectableLayers, type Collected, collectGarbage } from './collect.js';
@@ -22,6 +23,7 @@ import { PinnedImages } from './pinned-images.js';
 import { formatPlatform, hostPlatform, type Platform } from './platform.js';
 import { pullImage } from './pull.js';
 import { type CallerCredentials, pullCredentials } from './pull-credentials.js';
+import { PullMeter } from './pull-meter.js';
 import { ProgressHub, type ProgressListener } from './pull-progress.js';
 import { saveDirectory, saveTar } from './save.js';
 import type { LayerCache } from './unpack.js';
@@ -36,6 +38,7 @@ export interface ImageServiceOptions {
   /** Whether a container uses the image; asked before removal. */
   readonly isInUse: (imageId: Digest) => boolean;
   readonly transport?: Partial<TransportOptions>;
+  readonly telemetry?: Telemetry;
 }
 
 export interface PullOptions extends CallerCredentials {
@@ -125,12 +128,20 @@ export class ImageService {
     const hub = running ?? new ProgressHub();
     this.#hubs.set(key, hub);
     const unsubscribe = options.onProgress && hub.subscribe(options.onProgress);
+    const { telemetry = NO_TELEMETRY } = this.#options;
+    const meter = new PullMeter((bytes) => telemetry.pulledBytes(bytes));
     const work = async (shared: AbortSignal) => {
       try {
-        const onProgress = (progress: Parameters<ProgressListener>[0]) => hub.report(progress);
+        const onProgress = (progress: Parameters<ProgressListener>[0]) => {
+          meter.report(progress);
+          hub.report(progress);
+        };
         const credentialsFor = (registry: string) => credentials.lookup(registry, shared);
         const request = { reference, platform, credentialsFor, signal: shared, onProgress };
-        return await this.#adding(async () => pullImage(await this.#parts(), request));
+        const attributes = { image: canonicalName(reference) };
+        return await telemetry.observe('image.pull', { attributes }, () =>
+          this.#adding(async () => pullImage(await this.#parts(), request)),
+        );
       } finally {
         if (this.#hubs.get(key) === hub) this.#hubs.delete(key);
       }

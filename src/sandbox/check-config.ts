@@ -3,6 +3,7 @@ import { checkPath } from '../runtime/mounts.js';
 import { checkResources } from '../runtime/resources.js';
 import type { SandboxConfig } from '../runtime/sandbox-config.js';
 import { checkSysctls } from '../runtime/sysctls.js';
+import { checkUserNamespace } from '../runtime/user-namespace.js';
 import { resolvConf } from './dns.js';
 import { hostsFile } from './hosts-file.js';
 
@@ -35,6 +36,7 @@ export function checkSandboxConfig(config: SandboxConfig): void {
       `Invalid cgroup parent ${JSON.stringify(cgroupParent.slice(0, 200))}: expected a relative path without ".."`,
     );
   }
+  checkUserNamespace(config);
   if (config.shareProcessNamespace && config.hostPid) {
     throw new InvalidArgumentError(
       "A pod has the host's process ids or its own shared ones, not both",

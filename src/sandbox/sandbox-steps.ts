@@ -7,6 +7,7 @@ import type { Rollback } from '../rollback.js';
 import type { OpenFilesLimit } from '../runtime/open-files.js';
 import { SupervisorClient } from '../runtime/supervisor.js';
 import { encodeSandboxSpec } from '../runtime/supervisor-protocol.js';
+import type { Telemetry } from '../telemetry.js';
 import type { PodNetwork } from './pod-network.js';
 import { isAlive } from './process-identity.js';
 import { type SandboxRecord, sandboxPaths } from './sandbox-record.js';
@@ -28,6 +29,7 @@ export interface SandboxParts {
   readonly sandboxes: Collection<SandboxRecord>;
   readonly supervisorPath: string;
   readonly openFiles: OpenFilesLimit;
+  readonly telemetry?: Telemetry;
 }
 
 /** A sandbox under construction; each step fills something in. */
@@ -107,6 +109,14 @@ async function startSupervisor(parts: SandboxParts, build: SandboxBuild, rollbac
       openFiles: parts.openFiles,
       onOwnerExit: config.onOwnerExit,
       sandboxCgroups: build.sandboxCgroups,
+      ...(config.userNamespace === undefined
+        ? {}
+        : {
+            userNamespace: {
+              uids: [config.userNamespace.uids],
+              gids: [config.userNamespace.gids],
+            },
+          }),
     }),
     timeoutMs: SPAWN_TIMEOUT_MS,
   });

@@ -6,6 +6,7 @@ import type { SandboxConfig } from '../runtime/sandbox-config.js';
 import { SupervisorClient } from '../runtime/supervisor.js';
 import type { Exited } from '../runtime/supervisor-answers.js';
 import { SupervisorGoneError } from '../runtime/supervisor-errors.js';
+import { NO_TELEMETRY } from '../telemetry.js';
 import { checkSandboxConfig } from './check-config.js';
 import { KeyedLock } from './keyed-lock.js';
 import { currentBootId, isAlive, ownIdentity } from './process-identity.js';
@@ -77,7 +78,14 @@ export class SandboxService {
    * Makes a sandbox, step by step; when one fails, everything before it is undone. The engine owns it afterwards.
    * @throws InvalidArgumentError for a configuration that cannot work; otherwise the failed step's error, with its code.
    */
-  async run(config: SandboxConfig, options: { signal?: AbortSignal } = {}): Promise<SandboxRecord> {
+  run(config: SandboxConfig, options: { signal?: AbortSignal } = {}): Promise<SandboxRecord> {
+    const { telemetry = NO_TELEMETRY } = this.#parts;
+    const { name, namespace } = config;
+    const about = { attributes: { pod: `${namespace}/${name}` } };
+    return telemetry.observe('sandbox.start', about, () => this.#run(config, options));
+  }
+
+  async #run(config: SandboxConfig, options: { signal?: AbortSignal }): Promise<SandboxRecord> {
     checkSandboxConfig(config);
     const { config: settings } = this.#parts;
     const id = newId();

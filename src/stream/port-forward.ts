@@ -83,7 +83,10 @@ async function dial({ data, connect, dialMs }: ForwardOptions): Promise<Duplex> 
 function joinStreams(data: ChannelStream, peer: Duplex, lingerMs: number): Promise<void> {
   return new Promise((resolve, reject) => {
     let linger: NodeJS.Timeout | undefined;
+    let isSettled = false;
     const settle = (cause?: Error | null) => {
+      if (isSettled) return;
+      isSettled = true;
       clearTimeout(linger);
       data.unpipe(peer);
       peer.unpipe(data);
@@ -93,13 +96,24 @@ function joinStreams(data: ChannelStream, peer: Duplex, lingerMs: number): Promi
     const endOf = (from: Duplex, to: Duplex) => {
       from.once('end', () => {
         if (to.readableEnded) return;
-        // Silence counts only while nothing that has been read is still on its way to a slow reader.
-        const check = () => {
-          if (from.writableLength > 0) linger = setTimeout(check, lingerMs);
-          else settle();
+        let moved = 0;
+        const watch = () => {
+          if (isSettled) return;
+          linger = setTimeout(() => {
+            const before = moved;
+            // After a stall of this whole process the timer comes first, and what has arrived meanwhile right behind it.
+            setImmediate(() => {
+              // Silence counts only while nothing that has been read is still on its way to a slow reader.
+              if (moved !== before || from.writableLength > 0) watch();
+              else settle();
+            });
+          }, lingerMs);
         };
-        linger = setTimeout(check, lingerMs);
-        to.on('data', () => linger?.refresh());
+        to.on('data', () => {
+          moved++;
+          linger?.refresh();
+        });
+        watch();
       });
       to.once('finish', () => {
         if (from.writableFinished) settle();

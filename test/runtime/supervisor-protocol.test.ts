@@ -74,6 +74,11 @@ describe('supervisor-protocol.ts and protocol.h', () => {
             data: 'd',
             recursiveReadonly: true,
             sourceFd: 0,
+            subPath: 'p',
+            idMaps: {
+              uids: [{ containerId: 0, hostId: 1, length: 2 }],
+              gids: [{ containerId: 0, hostId: 1, length: 2 }],
+            },
           },
         ],
         devices: [{ path: '/dev/x', type: 'c', major: 1, minor: 2, mode: 3, uid: 4, gid: 5 }],
@@ -102,6 +107,7 @@ describe('supervisor-protocol.ts and protocol.h', () => {
         forgetOnExit: true,
         ownCgroup: true,
         terminalClient: true,
+        appArmorProfile: 'p',
       }),
     );
     const written = new Set(record.fields.map((field) => field.tag));
@@ -125,6 +131,10 @@ describe('supervisor-protocol.ts and protocol.h', () => {
         onOwnerExit: 'kill',
         sandboxCgroups: ['/s'],
         shmSizeBytes: 3,
+        userNamespace: {
+          uids: [{ containerId: 0, hostId: 1, length: 2 }],
+          gids: [{ containerId: 0, hostId: 1, length: 2 }],
+        },
       }),
     );
     const written = new Set(record.fields.map((field) => field.tag));
