@@ -6,22 +6,26 @@ import { type GoTools, prepareGoTools } from './go-tools.mjs';
 import { openStage } from './stage.mjs';
 import { testedRuntime } from './tested-runtime.js';
 
-/** How often, and with what, the whole of critest runs. */
+/** How often, and with what, the whole of critest runs. The newer version has image volumes, metrics and NRI beside the rest. */
 const RUNS = [
-  { title: 'critest', options: { parallel: 8 } },
-  { title: 'critest over WebSocket', options: { parallel: 8, websocket: true } },
-  { title: 'critest with the handler runc', options: { parallel: 8, handler: 'runc' } },
+  { title: 'critest 1.36', version: '1.36', options: {} },
+  { title: 'critest 1.37', version: '1.37', options: {} },
+  { title: 'critest 1.36 over WebSocket', version: '1.36', options: { websocket: true } },
+  { title: 'critest 1.36 with the handler runc', version: '1.36', options: { handler: 'runc' } },
 ];
+const PARALLEL = 8;
 
 const OUTPUT_MAX_CHARS = 3000;
 const LOG_END_CHARS = 6000;
 
-const tools = await prepareGoTools(console.log);
-if ('reason' in tools) {
-  test('critest', ({ skip }) => skip(tools.reason));
-} else {
+for (const { title, version, options } of RUNS) {
+  const tools = await prepareGoTools(console.log, version);
+  if ('reason' in tools) {
+    test(title, ({ skip }) => skip(tools.reason));
+    continue;
+  }
   const names = await listSpecs(tools);
-  describe.for(RUNS)('$title', ({ options }) => {
+  describe(title, () => {
     const verdicts = new Map<string, Verdict>();
     let log = '';
     beforeAll(async () => {
@@ -31,6 +35,7 @@ if ('reason' in tools) {
         const specs = await runCritest(bed.stage, tools, {
           endpoint: bed.runtime.endpoint,
           skip: SKIPPED_PATTERNS,
+          parallel: PARALLEL,
           ...options,
         });
         for (const spec of specs) {

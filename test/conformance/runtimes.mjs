@@ -98,8 +98,8 @@ function caisCommand({ stage, directory, socket, mirrors }) {
   const run = join(stage.directory, 'run');
   return [
     join(REPOSITORY, 'bin/cais'),
-    ...['--root', join(directory, 'root'), '--run', run],
-    ...['serve', '--config', configPath, '--socket', socket],
+    ...['--config', configPath, '--root', join(directory, 'root'), '--run', run],
+    ...['serve', '--socket', socket],
   ];
 }
 
