@@ -24,6 +24,7 @@ import { ExitWaiters } from './exit-waiters.js';
 import { namedError } from './named-error.js';
 import { removeOciContainer } from './oci-container.js';
 import { startContainer } from './start.js';
+import { startOfAnotherEngine } from './started-status.js';
 import {
   type ContainerRecord,
   type ExitReason,
@@ -92,20 +93,21 @@ export class ContainerService implements SandboxObserver {
       }
       try {
         const client = await this.#parts.sandboxes.client(sandbox.id);
-        const rootFd = await this.#openRoot(record);
-        const started = await startContainer(this.#parts, {
-          ...options,
-          record,
-          sandbox,
-          client,
-          rootFd,
-        });
+        const started =
+          (await startOfAnotherEngine(client, { ...options, record })) ??
+          (await startContainer(this.#parts, {
+            ...options,
+            record,
+            sandbox,
+            client,
+            rootFd: await this.#openRoot(record),
+          }));
         this.#closeRoot(id);
         await this.#keepLayers(client, record);
         const { pid, startTicks, startedAtNanos } = started;
         return await this.#update(id, (current) =>
-          // A container that ended at once may have been recorded already.
-          current.state === 'exited'
+          // What was told meanwhile counts: that it runs, or ended at once.
+          current.state !== 'created'
             ? current
             : transition(current, 'running', {
                 process: { pid, startTicks },
