@@ -215,6 +215,18 @@ describe.skipIf(!isRoot).each(handlers)('containers of the handler %s', (handler
     await expect(loadNative().readCgroupStats(cgroup ?? '')).rejects.toThrow();
   });
 
+  it('leave no process behind that outlives their first one in a shared process namespace', async () => {
+    const { id, sandboxId, log } = await run('busybox setsid sleep 1000 & echo $!', {
+      sandbox: { hostPid: true },
+    });
+    const { cgroup } = rig.containerRecords.get(id) ?? raise();
+    await expect
+      .poll(async () => (await loadNative().readCgroupStats(cgroup)).pids, PATIENCE)
+      .toBe(0);
+    await expect.poll(() => existsSync(`/proc/${log[0]}`), PATIENCE).toBe(false);
+    expect(engine.sandboxes.get(sandboxId)?.state).toBe('ready');
+  });
+
   it('are started and entered many at a time', async () => {
     const { id: sandboxId } = await engine.sandboxes.run(rig.sandboxConfig());
     const ran = await Promise.all(
@@ -342,3 +354,7 @@ describe.skipIf(!isRoot)('runtime handlers', () => {
     await engine.containers.remove(id);
   });
 });
+
+function raise(): never {
+  throw new Error('No record');
+}
