@@ -1,4 +1,4 @@
-import { join, resolve } from 'node:path';
+import { isAbsolute, join, resolve } from 'node:path';
 import { InvalidArgumentError } from './errors.js';
 
 /** Settings of one engine. Every path under the two roots is made by {@link statePaths}, nowhere else. */
@@ -15,6 +15,8 @@ export interface Config {
   readonly insecureRegistries: readonly string[];
   /** Built-in bridge network. */
   readonly network: NetworkConfig;
+  /** Networks by the Container Network Interface; with a configuration there they take the place of the built-in one. */
+  readonly cni: CniConfig;
   /** Upper bounds for one layer (hostile images). */
   readonly limits: {
     readonly layerTarBytes: number;
@@ -32,6 +34,18 @@ export interface NetworkConfig {
   readonly subnet?: string;
 }
 
+export interface CniConfig {
+  /**
+   * Directory of the network configurations; empty: CNI is not used. Absent: what the environment variable CAIS_CNI_CONF_DIR says, else
+   * /etc/cni/net.d.
+   */
+  readonly confDir: string;
+  /** Directories of the plugins, in the order of looking. */
+  readonly binDirs: readonly string[];
+  /** Time that one call of a plugin may take before it is killed. */
+  readonly timeoutMs: number;
+}
+
 export type ConfigOptions = { readonly [K in keyof Config]?: Partial<Config[K]> | Config[K] };
 
 const DEFAULTS: Config = {
@@ -41,6 +55,11 @@ const DEFAULTS: Config = {
   layerForm: 'auto',
   insecureRegistries: [],
   network: {},
+  cni: {
+    confDir: '/etc/cni/net.d',
+    binDirs: ['/opt/cni/bin', '/usr/lib/cni'],
+    timeoutMs: 60_000,
+  },
   limits: {
     layerTarBytes: 256 * 2 ** 30,
     layerEntries: 10_000_000,
@@ -61,6 +80,7 @@ export function loadConfig(options: ConfigOptions = {}): Config {
     ...DEFAULTS,
     ...options,
     network: { ...DEFAULTS.network, ...options.network },
+    cni: { ...DEFAULTS.cni, confDir: defaultCniDirectory(), ...options.cni },
     limits: { ...DEFAULTS.limits, ...options.limits },
   } as Config;
   const config = { ...merged, root: resolve(merged.root), run: resolve(merged.run) };
@@ -76,7 +96,33 @@ export function loadConfig(options: ConfigOptions = {}): Config {
       `Configuration key "cgroupParent": expected a relative path, received ${JSON.stringify(config.cgroupParent)}`,
     );
   }
+  checkCni(config.cni);
   return config;
+}
+
+/** Directories of CNI by an environment variable, as its other tools have it: podman and others leave their files in the usual one. */
+function defaultCniDirectory(): string {
+  return process.env['CAIS_CNI_CONF_DIR'] ?? DEFAULTS.cni.confDir;
+}
+
+function checkCni({ confDir, binDirs, timeoutMs }: CniConfig): void {
+  const isDirectory = (path: unknown) =>
+    typeof path === 'string' && isAbsolute(path) && !path.includes(':');
+  if (confDir !== '' && !isDirectory(confDir)) {
+    throw new InvalidArgumentError(
+      `Configuration key "cni.confDir": expected an absolute path or nothing, received ${JSON.stringify(confDir)}`,
+    );
+  }
+  if (!Array.isArray(binDirs) || binDirs.length === 0 || !binDirs.every(isDirectory)) {
+    throw new InvalidArgumentError(
+      `Configuration key "cni.binDirs": expected absolute paths without ":", received ${JSON.stringify(binDirs)}`,
+    );
+  }
+  if (!Number.isInteger(timeoutMs) || timeoutMs < 1) {
+    throw new InvalidArgumentError(
+      `Configuration key "cni.timeoutMs": expected milliseconds, received ${JSON.stringify(timeoutMs)}`,
+    );
+  }
 }
 
 /** Every path under the state and run roots. */

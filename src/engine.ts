@@ -24,7 +24,10 @@ import { Rollback } from './rollback.js';
 import { hostCapabilities } from './runtime/capabilities.js';
 import { callerOpenFilesLimit, type OpenFilesLimit } from './runtime/open-files.js';
 import { SeccompCompiler } from './runtime/seccomp.js';
+import { CniNetwork } from './sandbox/cni/cni-network.js';
+import { ConfiguredNetwork } from './sandbox/configured-network.js';
 import { BridgeNetwork } from './sandbox/network.js';
+import type { NetworkStatus } from './sandbox/pod-network.js';
 import { SandboxService } from './sandbox/sandbox.js';
 import type { SandboxRecord } from './sandbox/sandbox-record.js';
 import { LayerStore } from './snapshot/layer-store.js';
@@ -55,7 +58,7 @@ interface EngineParts {
   readonly native: NativeBinding;
   readonly records: RecordStore;
   readonly openFiles: OpenFilesLimit;
-  readonly network: BridgeNetwork;
+  readonly network: ConfiguredNetwork;
   readonly layers: LayerStore;
   readonly images: ImageService;
   readonly snapshotter: Snapshotter;
@@ -110,6 +113,10 @@ export class Engine implements AsyncDisposable {
       for (const { id, error } of [...failures, ...(await parts.pods.collect())]) {
         onWarning?.(`Cannot recover ${id} now: ${describeError(error)}`);
       }
+      // Only whoever owns the machine's pods knows all attachments of its networks.
+      for (const failure of adopt ? await parts.network.collectGarbage() : []) {
+        onWarning?.(`Cannot clean up the pod network now: ${failure}`);
+      }
       rollback.commit();
       return new Engine(parts);
     } catch (error) {
@@ -127,6 +134,11 @@ export class Engine implements AsyncDisposable {
       cgroups: native.cgroupLayout(),
       openFiles,
     };
+  }
+
+  /** Whether new pods can get a network: what the CRI calls NetworkReady. */
+  networkStatus(): Promise<NetworkStatus> {
+    return this.#parts.network.status();
   }
 
   /**
@@ -196,7 +208,10 @@ async function openParts(config: Config, rollback: Rollback): Promise<EnginePart
   // LMDB's descriptors must not reach what we execute.
   native.closeOnExecAll();
   const openFiles = callerOpenFilesLimit(native, process.env);
-  const network = new BridgeNetwork({ config, native, records });
+  const network = new ConfiguredNetwork({
+    bridge: new BridgeNetwork({ config, native, records }),
+    cni: new CniNetwork({ config: config.cni, native, records }),
+  });
   const sandboxRecords = records.collection<SandboxRecord>('sandboxes');
   const containerRecords = records.collection<ContainerRecord>('containers');
   const sandboxes = new SandboxService({

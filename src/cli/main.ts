@@ -39,6 +39,11 @@ function describeProgram(start: StartCommand): Command {
     )
     .addOption(new Option('--bridge <name>', 'bridge of the pod network').env('CAIS_BRIDGE'))
     .addOption(new Option('--subnet <cidr>', 'IPv4 subnet of the pods').env('CAIS_SUBNET'))
+    .addOption(
+      new Option('--cni-conf-dir <directory>', 'CNI network configurations; "" for none').env(
+        'CAIS_CNI_CONF_DIR',
+      ),
+    )
     .exitOverride()
     .showHelpAfterError('(add --help for the usage)');
 
@@ -49,7 +54,8 @@ function describeProgram(start: StartCommand): Command {
 
 /** Settings by their options; {@link loadConfig} checks the values. */
 function settingsOf(options: Record<string, unknown>): ConfigOptions {
-  const { root, run, layerForm, cgroupParent, insecureRegistry, bridge, subnet } = options;
+  const { root, run, layerForm, cgroupParent, insecureRegistry, bridge, subnet, cniConfDir } =
+    options;
   const network = {
     ...(bridge === undefined ? {} : { bridge }),
     ...(subnet === undefined ? {} : { subnet }),
@@ -61,6 +67,7 @@ function settingsOf(options: Record<string, unknown>): ConfigOptions {
     ...(cgroupParent === undefined ? {} : { cgroupParent }),
     ...(insecureRegistry === undefined ? {} : { insecureRegistries: [insecureRegistry].flat() }),
     network,
+    ...(cniConfDir === undefined ? {} : { cni: { confDir: cniConfDir } }),
   } as unknown as ConfigOptions;
 }
 
