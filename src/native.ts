@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { NativeError, UnsupportedError } from './errors.js';
 
 /** Version of the boundary: raised with every change of the interface below, checked at load against C++. */
-export const NATIVE_ABI = 4;
+export const NATIVE_ABI = 5;
 
 /**
  * The native boundary. Every name here is an export of `native/addon/exports.cc`, in the same order
@@ -107,6 +107,8 @@ export interface NativeBinding {
   createPipe(): { readonly readFd: number; readonly writeFd: number };
   /** Two connected stream sockets: one for us, one to attach to a container. The caller closes both. */
   createSocketPair(): { readonly fd: number; readonly peerFd: number };
+  /** Sends one datagram to a unix socket, whose abstract name begins with `@`; waits for nothing. @throws NativeError `EAGAIN`, `ENOENT`, `ECONNREFUSED`, … */
+  sendDatagram(path: string, message: string): void;
 }
 
 export type LayerForm = 'image' | 'directory';

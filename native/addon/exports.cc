@@ -10,7 +10,7 @@
 namespace {
 
 // Same as NATIVE_ABI in src/native.ts.
-constexpr int kAbi = 4;
+constexpr int kAbi = 5;
 
 void SetErrorClass(const Napi::CallbackInfo& info) {
   cais::Data(info.Env()).error_class = Napi::Persistent(info[0].As<Napi::Function>());
@@ -66,6 +66,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("openFilesLimit", Napi::Function::New(env, OpenFilesLimit));
   exports.Set("createPipe", Napi::Function::New(env, CreatePipe));
   exports.Set("createSocketPair", Napi::Function::New(env, CreateSocketPair));
+  exports.Set("sendDatagram", Napi::Function::New(env, cais::SendDatagram));
   return exports;
 }
 
