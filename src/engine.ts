@@ -23,6 +23,7 @@ import type { PodContainerExit, PodServices } from './pod/services.js';
 import { RecordStore } from './record-store.js';
 import { Rollback } from './rollback.js';
 import { hostCapabilities } from './runtime/capabilities.js';
+import { type RuntimeHandler, RuntimeHandlers } from './runtime/handlers.js';
 import { callerOpenFilesLimit, type OpenFilesLimit } from './runtime/open-files.js';
 import { SeccompCompiler } from './runtime/seccomp.js';
 import { BridgeNetwork } from './sandbox/network.js';
@@ -67,6 +68,7 @@ interface EngineParts {
   readonly containers: ContainerService;
   readonly events: ContainerEvents;
   readonly pods: PodService;
+  readonly handlers: RuntimeHandlers;
 }
 
 /**
@@ -138,6 +140,11 @@ export class Engine implements AsyncDisposable {
     };
   }
 
+  /** The configured runtime handlers and what each can do; external runtimes are asked once. */
+  runtimeHandlers(): Promise<RuntimeHandler[]> {
+    return this.#parts.handlers.list();
+  }
+
   /**
    * Undoes everything that was made under this root: pods, sandboxes, images, layers, network, settings of the host; the directories go last.
    * The engine is closed then.
@@ -196,6 +203,9 @@ export class Engine implements AsyncDisposable {
   }
 }
 
+/** What the supervisor can do; mount_setattr(2), which every kernel that cais runs on has, makes mounts recursively read-only. */
+const NATIVE_FEATURES = { recursiveReadOnlyMounts: true, userNamespaces: false };
+
 /** Directories of a root that hold nothing but ours. */
 const OWN_PARENTS = ['blobs', 'layers'];
 
@@ -214,7 +224,9 @@ async function openParts(
   const events = new ContainerEvents();
   const sandboxRecords = events.sandboxes(records.collection<SandboxRecord>('sandboxes'));
   const containerRecords = events.containers(records.collection<ContainerRecord>('containers'));
+  const handlers = new RuntimeHandlers({ config, nativeFeatures: NATIVE_FEATURES });
   const sandboxes = new SandboxService({
+    handlers,
     config,
     native,
     network,
@@ -243,8 +255,13 @@ async function openParts(
     records,
     layers,
     keyring: new DockerConfigKeyring(() => loadDockerConfig()),
+    isInUse: (imageId) =>
+      containerRecords
+        .list()
+        .some(({ value }) =>
+          [value, ...(value.mountedImages ?? [])].some((used) => used.imageId === imageId),
+        ),
     telemetry,
-    isInUse: (imageId) => containerRecords.list().some(({ value }) => value.imageId === imageId),
   });
   rollback.add('open the images', () => images.close());
   const containers = new ContainerService({
@@ -285,6 +302,7 @@ async function openParts(
     containers,
     events,
     pods,
+    handlers,
   };
 }
 

@@ -41,8 +41,12 @@ CgroupLimits ReadLimits(const Arg& object, Args* args) {
   const Arg hugepages = object.Field("hugepageLimits");
   if (!hugepages.absent()) {
     for (const Arg& limit : hugepages.List()) {
-      limits.hugepages.emplace_back(limit.Field("pageSize").Text(),
-                                    limit.Field("limitBytes").Integer(-1));
+      const std::string size = limit.Field("pageSize").Text();
+      // A part of a file's name.
+      if (size.find_first_not_of("0123456789KMGTB") != std::string::npos) {
+        args->Fail(limit.name() + ".pageSize: expected a size such as \"2MB\"");
+      }
+      limits.hugepages.emplace_back(size, limit.Field("limitBytes").Integer(-1));
     }
   }
   const Arg unified = object.Field("unified");

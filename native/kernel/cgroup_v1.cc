@@ -70,22 +70,26 @@ Status LimitMemory(const std::string& directory, const CgroupLimits& limits) {
   return WriteControl(memory_path, memory);
 }
 
+// Of a page size that the machine does not have there can be no page.
+Status LimitHugepages(const std::string& directory, const CgroupLimits& limits) {
+  for (const auto& [size, bytes] : limits.hugepages) {
+    // The second also holds pages that are reserved and not yet used (Linux 5.7).
+    for (const char* file : {".limit_in_bytes", ".rsvd.limit_in_bytes"}) {
+      const std::string path = directory + "/hugetlb." + size + file;
+      if (!ControlExists(path)) continue;
+      Status set = WriteControl(path, std::to_string(bytes));
+      if (!set.ok()) return set;
+    }
+  }
+  return Done{};
+}
+
 std::string RuleText(const DeviceRule& rule) {
   const auto number = [](int64_t value) {
     return value < 0 ? std::string("*") : std::to_string(value);
   };
   return std::string(1, rule.type) + " " + number(rule.major) + ":" + number(rule.minor) + " " +
          rule.access;
-}
-
-Status LimitHugepages(const std::string& directory, const CgroupLimits& limits) {
-  for (const auto& [size, bytes] : limits.hugepages) {
-    const std::string path = directory + "/hugetlb." + size + ".limit_in_bytes";
-    if (!ControlExists(path)) continue;
-    Status set = WriteControl(path, std::to_string(bytes));
-    if (!set.ok()) return set;
-  }
-  return Done{};
 }
 
 Status LimitDevices(const std::string& directory, const std::vector<DeviceRule>& rules) {

@@ -65,12 +65,17 @@ Status LimitSwap(const std::string& directory, const CgroupLimits& limits) {
   return WriteControl(directory + "/memory.swap.max", swap);
 }
 
+// Of a page size that the machine does not have, or where the controller is missing, there can be
+// no page to limit.
 Status LimitHugepages(const std::string& directory, const CgroupLimits& limits) {
   for (const auto& [size, bytes] : limits.hugepages) {
-    const std::string path = directory + "/hugetlb." + size + ".max";
-    if (!ControlExists(path)) continue;
-    Status set = WriteControl(path, NumberOrMax(bytes));
-    if (!set.ok()) return set;
+    // The second also holds pages that are reserved and not yet used.
+    for (const char* file : {".max", ".rsvd.max"}) {
+      const std::string path = directory + "/hugetlb." + size + file;
+      if (!ControlExists(path)) continue;
+      Status set = WriteControl(path, NumberOrMax(bytes));
+      if (!set.ok()) return set;
+    }
   }
   return Done{};
 }

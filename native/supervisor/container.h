@@ -10,6 +10,7 @@
 #include "kernel/unique_fd.h"
 #include "supervisor/exit_record.h"
 #include "supervisor/launch_spec.h"
+#include "supervisor/oci_runtime.h"
 #include "supervisor/stdio_relay.h"
 
 namespace cais {
@@ -44,6 +45,9 @@ struct Container {
   bool ready = false;   // execve was about to follow
   bool failed = false;  // FAILED was sent; only the process must still be reaped
   bool reaped = false;
+
+  // Null when container_init made it.
+  std::unique_ptr<OciContainer> oci;
 };
 
 // Sends a signal. SIGKILL takes the whole cgroup of a container, and the session of an exec.

@@ -46,6 +46,24 @@ Status StdioRelay::Start() {
   return Done{};
 }
 
+std::string StdioRelay::TakeEarlyOutput() {
+  std::string text;
+  for (const Output& output : outputs_) {
+    char bytes[4096];
+    // At most what a pipe holds, since the writer may go on.
+    for (size_t total = 0; output.fd && total < kReadBytes;) {
+      const ssize_t count = read(output.fd.get(), bytes, sizeof bytes);
+      if (count <= 0) break;
+      total += static_cast<size_t>(count);
+      if (text.size() < sizeof bytes) text.append(bytes, static_cast<size_t>(count));
+    }
+  }
+  for (char& byte : text) {
+    if (byte == '\0') byte = ' ';
+  }
+  return text;
+}
+
 Status StdioRelay::TakeTerminal(UniqueFd master) {
   // Two descriptors of one terminal: epoll knows each by its own number.
   terminal_.Reset(fcntl(master.get(), F_DUPFD_CLOEXEC, 3));

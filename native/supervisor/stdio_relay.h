@@ -37,6 +37,8 @@ class StdioRelay {
   StdioRelay& operator=(const StdioRelay&) = delete;
 
   Status Start();
+  // Before Start: what has been written so far, some KiB of it, taken out of the pipes.
+  std::string TakeEarlyOutput();
   // The terminal's master, when the container has made it: output, input and window size.
   Status TakeTerminal(UniqueFd master);
   Status Attach(UniqueFd socket, const Attachment::Options& wants);

@@ -20,7 +20,9 @@ import type { ContainerParts } from './container-parts.js';
 import { createContainer } from './create.js';
 import { readExitFile, removeExitFile } from './exit-file.js';
 import { ExitWaiters } from './exit-waiters.js';
+import { withRootsOf } from './mapped-roots.js';
 import { namedError } from './named-error.js';
+import { removeOciContainer } from './oci-container.js';
 import { RunningContainers } from './running.js';
 import { startContainer } from './start.js';
 import {
@@ -91,7 +93,7 @@ export class ContainerService extends RunningContainers implements SandboxObserv
       }
       try {
         const client = await this.#parts.sandboxes.client(sandbox.id);
-        const rootFd = await this.#openRoot(record);
+        const rootFd = await this.#openRoot(record, sandbox);
         const started = await startContainer(this.#parts, {
           ...options,
           record,
@@ -193,6 +195,7 @@ export class ContainerService extends RunningContainers implements SandboxObserv
       this.#closeRoot(id);
       await this.#forget(record);
       await this.#parts.native.killCgroup(record.cgroup, KILL_TIMEOUT_MS);
+      await removeOciContainer(this.#parts.config, record);
       await this.#parts.native.removeCgroup(record.cgroup);
       await this.#parts.snapshotter.remove(id);
       await removeExitFile(this.#exits(record), id);
@@ -260,10 +263,12 @@ export class ContainerService extends RunningContainers implements SandboxObserv
     return record;
   }
 
-  async #openRoot(record: ContainerRecord): Promise<number> {
+  async #openRoot(record: ContainerRecord, sandbox: SandboxRecord): Promise<number> {
     const known = this.#roots.get(record.id);
     if (known !== undefined) return known;
-    const rootFd = await this.#parts.snapshotter.prepare(record.id, record.chain);
+    const rootFd = await withRootsOf(this.#parts, sandbox, (prepare) =>
+      prepare(record.id, record.chain),
+    );
     this.#roots.set(record.id, rootFd);
     return rootFd;
   }
@@ -271,7 +276,9 @@ export class ContainerService extends RunningContainers implements SandboxObserv
   /** Leaves the mounts of the layers with the supervisor, for engines to come. Without it they mount anew, which costs memory only. */
   async #keepLayers(client: SupervisorClient, record: ContainerRecord): Promise<void> {
     try {
-      await client.keep(await this.#parts.snapshotter.sharedMounts(record.chain));
+      for (const { chain } of [record, ...(record.mountedImages ?? [])]) {
+        await client.keep(await this.#parts.snapshotter.sharedMounts(chain));
+      }
     } catch {
       // Older, or full: see above.
     }

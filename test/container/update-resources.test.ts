@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { mergeResources } from '../../src/container/update-resources.js';
 import { NativeError } from '../../src/errors.js';
+import { mergeResources } from '../../src/runtime/resource-update.js';
 import { EngineRig, type FakeEngine } from '../fakes/engine-rig.js';
 
 const MEBIBYTE = 2 ** 20;

@@ -11,8 +11,10 @@ import { type Digest, digestOf } from '../../src/digest.js';
 import type { Collection } from '../../src/record-store.js';
 import { RecordStore } from '../../src/record-store.js';
 import type { ContainerConfig } from '../../src/runtime/container-config.js';
+import { RuntimeHandlers } from '../../src/runtime/handlers.js';
+import { NO_FEATURES } from '../../src/runtime/oci-features.js';
 import type { SandboxConfig } from '../../src/runtime/sandbox-config.js';
-import type { PodNetwork } from '../../src/sandbox/pod-network.js';
+import { NETWORK_READY, type PodNetwork } from '../../src/sandbox/pod-network.js';
 import { SandboxService } from '../../src/sandbox/sandbox.js';
 import type { SandboxRecord } from '../../src/sandbox/sandbox-record.js';
 import { Snapshotter } from '../../src/snapshot/snapshotter.js';
@@ -29,7 +31,7 @@ export class FakeNetwork implements PodNetwork {
   async attach(sandboxId: string) {
     if (this.failure !== undefined) throw this.failure;
     this.attached.add(sandboxId);
-    return { ip: '10.88.0.2', gateway: '10.88.0.1', macAddress: '02:00:00:00:00:01' };
+    return { ip: '10.88.0.2', additionalIps: [] };
   }
 
   async detach(sandboxId: string) {
@@ -38,6 +40,10 @@ export class FakeNetwork implements PodNetwork {
 
   async collect(isLive: (id: string) => boolean) {
     for (const id of [...this.attached]) if (!isLive(id)) this.attached.delete(id);
+  }
+
+  async status() {
+    return NETWORK_READY;
   }
 }
 
@@ -84,6 +90,7 @@ export class EngineRig {
       this.#store.collection<ContainerRecord>('containers'),
     );
     const sandboxes = new SandboxService({
+      handlers: new RuntimeHandlers({ config, nativeFeatures: NO_FEATURES }),
       config,
       native,
       network: this.network,
@@ -126,7 +133,7 @@ export class EngineRig {
               }
             : undefined,
       },
-      seccomp: { filter: async () => new Uint8Array(8) },
+      seccomp: { filter: async () => new Uint8Array(8), profile: async () => ({}) },
       openFiles: { soft: 1024, hard: 4096 },
       hostCapabilities: (1n << 41n) - 1n,
     });

@@ -327,6 +327,7 @@ export class FakeMachine {
       throw new Error('The fake has no pipes');
     },
     spawnSupervisor: (options: SpawnSupervisorOptions) => this.#spawn(options),
+    kindInRoot: async () => null,
     readFileInRoot: async (_rootFd: number, path: string, _maxBytes: number) =>
       path === '/etc/passwd' ? Buffer.from('root:x:0:0::/root:/bin/sh\n') : null,
   };

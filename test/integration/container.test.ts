@@ -2,16 +2,20 @@ import { readFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { ContainerConfig } from '../../src/runtime/container-config.js';
 import { ContainerRig, type RigEngine } from '../fixtures/container-rig.js';
+import { usableHandlers } from '../fixtures/usable-handlers.js';
 
 const isRoot = process.getuid?.() === 0;
 if (!isRoot) console.warn('skipped: containers need root');
 
-describe.skipIf(!isRoot)('a container', () => {
+const handlers = isRoot ? await usableHandlers() : ['native'];
+
+describe.skipIf(!isRoot).each(handlers)('a container of the handler %s', (handler) => {
   let rig: ContainerRig;
   let engine: RigEngine;
 
   beforeEach(async () => {
     rig = await ContainerRig.open();
+    rig.handler = handler;
     engine = rig.engine();
   });
   afterEach(() => rig.close());
