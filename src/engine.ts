@@ -23,6 +23,7 @@ import type { PodContainerExit, PodServices } from './pod/services.js';
 import { RecordStore } from './record-store.js';
 import { Rollback } from './rollback.js';
 import { hostCapabilities } from './runtime/capabilities.js';
+import { nativeFeatures } from './runtime/features.js';
 import { type RuntimeHandler, RuntimeHandlers } from './runtime/handlers.js';
 import { callerOpenFilesLimit, type OpenFilesLimit } from './runtime/open-files.js';
 import { SeccompCompiler } from './runtime/seccomp.js';
@@ -203,9 +204,6 @@ export class Engine implements AsyncDisposable {
   }
 }
 
-/** What the supervisor can do; mount_setattr(2), which every kernel that cais runs on has, makes mounts recursively read-only. */
-const NATIVE_FEATURES = { recursiveReadOnlyMounts: true, userNamespaces: false };
-
 /** Directories of a root that hold nothing but ours. */
 const OWN_PARENTS = ['blobs', 'layers'];
 
@@ -224,7 +222,7 @@ async function openParts(
   const events = new ContainerEvents();
   const sandboxRecords = events.sandboxes(records.collection<SandboxRecord>('sandboxes'));
   const containerRecords = events.containers(records.collection<ContainerRecord>('containers'));
-  const handlers = new RuntimeHandlers({ config, nativeFeatures: NATIVE_FEATURES });
+  const handlers = new RuntimeHandlers({ config, nativeFeatures: await nativeFeatures() });
   const sandboxes = new SandboxService({
     handlers,
     config,
