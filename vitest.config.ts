@@ -16,7 +16,7 @@ export default defineConfig({
           name: 'main',
           pool: 'forks',
           include: ['test/**/*.test.ts'],
-          exclude: ['test/fresh/**', 'test/vm/**'],
+          exclude: ['test/fresh/**', 'test/vm/**', 'test/conformance/*.test.ts'],
           // Real kernels, registries and containers: a test that hangs must fail by itself, with room for two busy cores.
           testTimeout: 60_000 * TIME_FACTOR,
           hookTimeout: 120_000 * TIME_FACTOR,
@@ -42,6 +42,18 @@ export default defineConfig({
           testTimeout: MACHINE_TIMEOUT_MS,
           hookTimeout: MACHINE_TIMEOUT_MS,
           sequence: { groupOrder: 2 },
+        },
+      },
+      // Measures, kills, and fills the machine with containers: one file at a time.
+      {
+        test: {
+          name: 'conformance',
+          pool: 'forks',
+          maxWorkers: 1,
+          include: ['test/conformance/*.test.ts'],
+          testTimeout: MACHINE_TIMEOUT_MS,
+          hookTimeout: MACHINE_TIMEOUT_MS,
+          sequence: { groupOrder: 3 },
         },
       },
     ],

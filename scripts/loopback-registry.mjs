@@ -101,10 +101,14 @@ export async function startLoopbackRegistry(options = {}) {
 }
 
 /**
+ * The configuration file of a docker-registry (JSON is YAML).
  * @param {string} storageDirectory
- * @param {LoopbackRegistryOptions} options
+ * @param {LoopbackRegistryOptions & { readonly address?: string }} options `address`: a free loopback port by default
  */
-function registryConfig(storageDirectory, { auth, tls, readOnly = false }) {
+export function registryConfig(
+  storageDirectory,
+  { auth, tls, readOnly = false, address = '127.0.0.1:0' },
+) {
   return {
     version: 0.1,
     // "info" is the level at which it names its address.
@@ -115,7 +119,7 @@ function registryConfig(storageDirectory, { auth, tls, readOnly = false }) {
       maintenance: { uploadpurging: { enabled: false }, readonly: { enabled: readOnly } },
     },
     http: {
-      addr: '127.0.0.1:0',
+      addr: address,
       secret: 'a registry that lives for one test',
       ...(tls ? { tls: { certificate: tls.certificatePath, key: tls.keyPath } } : {}),
     },

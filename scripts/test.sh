@@ -5,5 +5,6 @@
 #   npm test -- --project main          without the virtual machine and the fresh system
 set -eu
 cd "$(dirname "$0")/.."
-sh scripts/setup.sh demo test
+sh scripts/setup.sh demo test conformance
+node test/conformance/prepare.mjs
 exec node scripts/run-tests.mjs "$@"

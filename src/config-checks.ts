@@ -53,6 +53,12 @@ export function oneOf(...values: readonly string[]): Check {
   return expects(`one of ${listed}`, (value) => values.includes(value as string));
 }
 
+/** Names and what belongs to them, whatever that is. */
+export const map = expects(
+  'a map',
+  (value) => typeof value === 'object' && value !== null && !Array.isArray(value),
+);
+
 /** An object of these keys; each may be absent. */
 export function objectOf(checks: Readonly<Record<string, Check>>): Check {
   return (value, keyPath) => {

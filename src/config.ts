@@ -3,8 +3,10 @@ import {
   absolutePath,
   address,
   type Check,
+  ConfigError,
   count,
   expects,
+  map,
   objectOf,
   oneOf,
   path,
@@ -31,6 +33,10 @@ export interface Config {
   readonly pinnedImages: readonly string[];
   /** Built-in bridge network. */
   readonly network: NetworkConfig;
+  /** Runtime handlers by name, as a sandbox asks for them; `native` is always there unless another one takes its name. */
+  readonly handlers: Readonly<Record<string, HandlerConfig>>;
+  /** Handler of sandboxes that ask for none. */
+  readonly defaultHandler: string;
   /** Upper bounds for one layer (hostile images). */
   readonly limits: {
     readonly layerTarBytes: number;
@@ -58,6 +64,19 @@ export interface ServeConfig {
   readonly otlpEndpoint?: string;
 }
 
+/** What runs the containers of a sandbox: the supervisor itself, or an external OCI runtime. */
+export type HandlerConfig = { readonly type: 'native' } | OciHandlerConfig;
+
+export interface OciHandlerConfig {
+  readonly type: 'oci';
+  /** Absolute path of the program. */
+  readonly path: string;
+  /** Absolute directory of the runtime's own state; absent: one in the run directory of each sandbox. */
+  readonly root?: string;
+  /** Options of the program that stand before its command, such as `--platform=kvm`. */
+  readonly options?: readonly string[];
+}
+
 export interface NetworkConfig {
   /** Name of the bridge, at most 15 bytes; absent: `cais0` for the default root, else made from the root's path. */
   readonly bridge?: string;
@@ -75,6 +94,8 @@ const DEFAULTS: Config = {
   insecureRegistries: [],
   pinnedImages: [],
   network: {},
+  handlers: { native: { type: 'native' } },
+  defaultHandler: 'native',
   limits: {
     layerTarBytes: 256 * 2 ** 30,
     layerEntries: 10_000_000,
@@ -99,6 +120,9 @@ const CHECKS: Readonly<Record<keyof Config, Check>> = {
   registryConfigDir: absolutePath,
   pinnedImages: texts,
   network: objectOf({ bridge: text, subnet: text }),
+  // What is in it is checked together with the default, by checkHandlers.
+  handlers: map,
+  defaultHandler: text,
   limits: objectOf({
     layerTarBytes: count,
     layerEntries: count,
@@ -129,10 +153,58 @@ export function loadConfig(options: ConfigOptions = {}): Config {
     ...DEFAULTS,
     ...options,
     network: { ...DEFAULTS.network, ...options.network },
+    handlers: { ...DEFAULTS.handlers, ...options.handlers },
     limits: { ...DEFAULTS.limits, ...options.limits },
     serve: { ...DEFAULTS.serve, ...options.serve },
   } as Config;
+  checkHandlers(merged);
   return { ...merged, root: resolve(merged.root), run: resolve(merged.run) };
+}
+
+/** Options that cais gives itself, or that would change what it relies on: where the cgroup is, who can be asked about the container. */
+const RESERVED_RUNTIME_OPTIONS = /^--?(root|log|log-format|systemd-cgroup)(=|$)/;
+
+function checkHandlers({ handlers, defaultHandler }: Config): void {
+  for (const [name, handler] of Object.entries(handlers)) {
+    const wrong = wrongInHandler(name, handler);
+    if (wrong === undefined) continue;
+    throw new ConfigError(['handlers', name.slice(0, 100)], `expected ${wrong}`);
+  }
+  if (!Object.hasOwn(handlers, defaultHandler)) {
+    throw new ConfigError(
+      ['defaultHandler'],
+      `expected one of ${Object.keys(handlers).join(', ')}, received ${JSON.stringify(defaultHandler)}`,
+    );
+  }
+}
+
+/** What would be right where a handler is wrong. It comes from a file, whatever its type says. */
+function wrongInHandler(name: string, handler: unknown): string | undefined {
+  if (!/^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$/.test(name)) {
+    return 'a name of lower-case letters, digits, "-", "." and "_"';
+  }
+  if (typeof handler !== 'object' || handler === null) return 'an object';
+  const { type, path, root, options = [], ...rest } = handler as Record<string, unknown>;
+  if (type !== 'native' && type !== 'oci') return 'the type "native" or "oci"';
+  const unknown = Object.keys(rest)[0];
+  if (unknown !== undefined) return `no key ${JSON.stringify(unknown.slice(0, 100))}`;
+  if (type === 'native') {
+    return Object.keys(handler).length === 1 ? undefined : 'no other key for the type "native"';
+  }
+  if (!isAbsolutePath(path)) return 'an absolute "path" of the runtime';
+  if (root !== undefined && !isAbsolutePath(root)) return 'an absolute "root"';
+  if (!Array.isArray(options)) return 'a list of "options"';
+  for (const option of options as unknown[]) {
+    if (typeof option !== 'string' || !/^-[^\0]+$/.test(option)) {
+      return 'options that begin with "-"';
+    }
+    if (RESERVED_RUNTIME_OPTIONS.test(option)) return `no option "${option}", which cais gives`;
+  }
+  return undefined;
+}
+
+function isAbsolutePath(path: unknown): boolean {
+  return typeof path === 'string' && path.startsWith('/') && !path.includes('\0');
 }
 
 /** Every path under the state and run roots. */

@@ -11,6 +11,7 @@ import {
   statePaths,
 } from './config.js';
 import { ContainerService } from './container/container.js';
+import { ContainerEvents } from './container/events.js';
 import { recover } from './container/recover.js';
 import type { ContainerRecord, ExitRecord } from './container/state.js';
 import { describeError } from './errors.js';
@@ -22,6 +23,7 @@ import type { PodContainerExit, PodServices } from './pod/services.js';
 import { RecordStore } from './record-store.js';
 import { Rollback } from './rollback.js';
 import { hostCapabilities } from './runtime/capabilities.js';
+import { type RuntimeHandler, RuntimeHandlers } from './runtime/handlers.js';
 import { callerOpenFilesLimit, type OpenFilesLimit } from './runtime/open-files.js';
 import { SeccompCompiler } from './runtime/seccomp.js';
 import { BridgeNetwork } from './sandbox/network.js';
@@ -64,7 +66,9 @@ interface EngineParts {
   readonly snapshotter: Snapshotter;
   readonly sandboxes: SandboxService;
   readonly containers: ContainerService;
+  readonly events: ContainerEvents;
   readonly pods: PodService;
+  readonly handlers: RuntimeHandlers;
 }
 
 /**
@@ -77,6 +81,8 @@ export class Engine implements AsyncDisposable {
   readonly layers: LayerStore;
   readonly sandboxes: SandboxService;
   readonly containers: ContainerService;
+  /** What happens to sandboxes and containers. */
+  readonly events: ContainerEvents;
   readonly pods: PodService;
   readonly #parts: EngineParts;
   #closing: Promise<void> | undefined;
@@ -87,6 +93,7 @@ export class Engine implements AsyncDisposable {
     this.layers = parts.layers;
     this.sandboxes = parts.sandboxes;
     this.containers = parts.containers;
+    this.events = parts.events;
     this.pods = parts.pods;
     this.#parts = parts;
   }
@@ -113,6 +120,7 @@ export class Engine implements AsyncDisposable {
       for (const { id, error } of [...failures, ...(await parts.pods.collect())]) {
         onWarning?.(`Cannot recover ${id} now: ${describeError(error)}`);
       }
+      parts.events.opened();
       rollback.commit();
       return new Engine(parts);
     } catch (error) {
@@ -130,6 +138,11 @@ export class Engine implements AsyncDisposable {
       cgroups: native.cgroupLayout(),
       openFiles,
     };
+  }
+
+  /** The configured runtime handlers and what each can do; external runtimes are asked once. */
+  runtimeHandlers(): Promise<RuntimeHandler[]> {
+    return this.#parts.handlers.list();
   }
 
   /**
@@ -173,8 +186,10 @@ export class Engine implements AsyncDisposable {
   }
 
   async #close(): Promise<void> {
-    const { pods, containers, sandboxes, snapshotter, images, layers, records } = this.#parts;
+    const { pods, containers, events, sandboxes, snapshotter, images, layers, records } =
+      this.#parts;
     await pods.close();
+    events.close();
     containers.close();
     await sandboxes.close();
     await snapshotter.close();
@@ -187,6 +202,9 @@ export class Engine implements AsyncDisposable {
     return this.close();
   }
 }
+
+/** What the supervisor can do; mount_setattr(2), which every kernel that cais runs on has, makes mounts recursively read-only. */
+const NATIVE_FEATURES = { recursiveReadOnlyMounts: true, userNamespaces: false };
 
 /** Directories of a root that hold nothing but ours. */
 const OWN_PARENTS = ['blobs', 'layers'];
@@ -203,9 +221,12 @@ async function openParts(
   native.closeOnExecAll();
   const openFiles = callerOpenFilesLimit(native, process.env);
   const network = new BridgeNetwork({ config, native, records });
-  const sandboxRecords = records.collection<SandboxRecord>('sandboxes');
-  const containerRecords = records.collection<ContainerRecord>('containers');
+  const events = new ContainerEvents();
+  const sandboxRecords = events.sandboxes(records.collection<SandboxRecord>('sandboxes'));
+  const containerRecords = events.containers(records.collection<ContainerRecord>('containers'));
+  const handlers = new RuntimeHandlers({ config, nativeFeatures: NATIVE_FEATURES });
   const sandboxes = new SandboxService({
+    handlers,
     config,
     native,
     network,
@@ -234,8 +255,13 @@ async function openParts(
     records,
     layers,
     keyring: new DockerConfigKeyring(() => loadDockerConfig()),
+    isInUse: (imageId) =>
+      containerRecords
+        .list()
+        .some(({ value }) =>
+          [value, ...(value.mountedImages ?? [])].some((used) => used.imageId === imageId),
+        ),
     telemetry,
-    isInUse: (imageId) => containerRecords.list().some(({ value }) => value.imageId === imageId),
   });
   rollback.add('open the images', () => images.close());
   const containers = new ContainerService({
@@ -274,7 +300,9 @@ async function openParts(
     snapshotter,
     sandboxes,
     containers,
+    events,
     pods,
+    handlers,
   };
 }
 

@@ -127,6 +127,14 @@ export class StartError extends RuntimeError {
     this.errnoCode = fields.errnoCode;
     this.path = fields.path;
   }
+
+  /** What a shell would answer: 127 for a program that is not there, 126 for one that cannot be run; absent for every other failure. */
+  get exitCode(): 126 | 127 | undefined {
+    if (this.step === 'exec') {
+      return this.errnoCode === 'ENOENT' || this.errnoCode === 'ENOTDIR' ? 127 : 126;
+    }
+    return this.step === 'cwd' || this.step === 'user' ? 126 : undefined;
+  }
 }
 
 /** Error text of any thrown value, with its chain of causes, for a person: `a: b: c`. */

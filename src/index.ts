@@ -1,5 +1,12 @@
 export { Credential } from './auth/credential.js';
-export type { Config, ConfigOptions, NetworkConfig } from './config.js';
+export type {
+  Config,
+  ConfigOptions,
+  HandlerConfig,
+  NetworkConfig,
+  OciHandlerConfig,
+} from './config.js';
+export { type ContainerEvent, EventsLostError } from './container/events.js';
 export type { LogEntry } from './container/log-entry.js';
 export { Engine, type EngineFacts, type EngineOptions } from './engine.js';
 export {
@@ -26,3 +33,5 @@ export type { PodSummary, RunPodOptions } from './pod/pod-service.js';
 export { ImageUnavailableError } from './pod/pull-policy.js';
 export type { ContainerState, ContainerStatus, PodPhase } from './pod/status.js';
 export type { PodResult } from './pod/worker.js';
+export type { RuntimeHandler } from './runtime/handlers.js';
+export type { RuntimeFeatures } from './runtime/oci-features.js';

@@ -1,6 +1,17 @@
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
+import type { CgroupStats } from './cgroup-stats.js';
 import { NativeError, UnsupportedError } from './errors.js';
+import type {
+  BridgeOptions,
+  HostPortsOptions,
+  NamespaceConnection,
+  NetworkLink,
+  PodInterface,
+  PodInterfaceOptions,
+  PodTableOptions,
+  PodTableState,
+} from './native-network.js';
 
 /** Version of the boundary: raised with every change of the interface below, checked at load against C++. */
 export const NATIVE_ABI = 5;
@@ -45,6 +56,8 @@ export interface NativeBinding {
    * Returns null when it does not exist. @throws NativeError `NOT_A_REGULAR_FILE`, `LIMIT_EXCEEDED`.
    */
   readFileInRoot(rootFd: number, path: string, maxBytes: number): Promise<Buffer | null>;
+  /** What lies at `path` below `rootFd`, links followed inside it; null when it does not exist. */
+  kindInRoot(rootFd: number, path: string): Promise<'directory' | 'file' | 'other' | null>;
   /** Removes a tree without following links and without crossing mounts; absent is success. */
   removeTree(path: string): Promise<void>;
   /** Disk use of a tree: allocated bytes and inodes, hard links counted once. */
@@ -69,23 +82,46 @@ export interface NativeBinding {
   killCgroup(path: string, timeoutMs: number): Promise<void>;
   /** Removes `path` and what is below it in every hierarchy; absent is success. Must hold no process. */
   removeCgroup(path: string): Promise<void>;
-  readCgroupStats(path: string): Promise<CgroupStats>;
+  /** What a cgroup and those below it use, in one look; `processes` counts processes and their descriptors too. */
+  readCgroupStats(path: string, options?: { readonly processes: boolean }): Promise<CgroupStats>;
+  /** Sets oom_score_adj of every process in and below `path`. One whose score the kernel does not let us lower keeps it. */
+  setOomScore(path: string, score: number): Promise<void>;
 
   // ---- network: native/addon/network_binding.cc
   /** Links of this network namespace, with their addresses. */
   listLinks(): Promise<NetworkLink[]>;
-  /** Creates the bridge if absent, sets its address, brings it up; an existing equal one is success. */
+  /**
+   * Creates the bridge if absent, sets its addresses, brings it up and forwarding on; an existing equal one is success.
+   * @throws NativeError `CONFLICT` when the name belongs to another kind of link or to a bridge with another IPv4 address.
+   */
   ensureBridge(options: BridgeOptions): Promise<void>;
-  /** veth pair: host end on the bridge, other end as `eth0` in the namespace with address and default route; loopback up too. Undone on failure. */
+  /** veth pair: host end on the bridge, other end as `eth0` in the namespace with addresses and default routes; loopback up too. Undone on failure. */
   addPodInterface(options: PodInterfaceOptions): Promise<PodInterface>;
   /** Brings `lo` up in the namespace `netnsPath`. */
   setLoopbackUp(netnsPath: string): Promise<void>;
   /** Deletes a link by name; absent is success. */
   removeLink(name: string): Promise<void>;
-  /** nftables table `table` (inet family nat + filter): masquerades what leaves `subnet` by another link than `bridge`. Equal existing table is success. */
-  ensureMasquerade(options: MasqueradeOptions): Promise<void>;
+  /**
+   * nftables table `table` (inet): masquerades what leaves the subnets by another link than `bridge`, and holds the maps of host ports
+   * (`native/kernel/pod_table.h` shows it). Equal existing table is success and keeps its host ports.
+   */
+  ensurePodTable(options: PodTableOptions): Promise<PodTableState>;
   /** Deletes the nftables table; absent is success. */
-  removeMasquerade(table: string): Promise<void>;
+  removePodTable(table: string): Promise<void>;
+  /** All of them or none; equal ones that are there are success. @throws NativeError `EEXIST` or `EBUSY` when a port leads to another pod. */
+  addHostPorts(options: HostPortsOptions): Promise<void>;
+  /** Absent is success; a port that leads to another pod by now stays. */
+  removeHostPorts(options: HostPortsOptions): Promise<void>;
+  /** Makes the kernel forget UDP flows to these ports of this machine and to these pods: a known flow is never looked up again. */
+  forgetUdpFlows(flows: {
+    readonly hostPorts: readonly number[];
+    readonly podIps: readonly string[];
+  }): Promise<void>;
+  /**
+   * Connects by TCP inside a network namespace and gives the connected socket.
+   * @throws NativeError with the errno of connect(2), `ETIMEDOUT` after `timeoutMs` (at most a minute).
+   */
+  connectInNamespace(options: NamespaceConnection): Promise<number>;
 
   // ---- processes: native/addon/process_binding.cc
   /** Compiles an OCI runtime-spec `linux.seccomp` object (JSON text) to the bytes of a `struct sock_filter` array for this machine. */
@@ -208,6 +244,8 @@ export interface OverlayOptions {
   readonly lower: readonly OverlayLower[];
   /** Absolute directories of the writable layer; absent: a read-only overlay. */
   readonly upper?: { readonly upperDirectory: string; readonly workDirectory: string };
+  /** A user namespace through whose maps the ids of the lower layers are seen; the upper layer is as it is. `UNSUPPORTED` where the kernel cannot. */
+  readonly userNamespaceFd?: number;
   /** Skip syncs of the upper layer (overlayfs `volatile`). */
   readonly volatile: boolean;
   /** Directory of short links, one for each directory-form layer, for kernels without `lowerdir+` (before 6.7). */
@@ -251,10 +289,17 @@ export interface CgroupResources {
   readonly memorySwapLimitBytes?: number;
   /** -1: no limit. */
   readonly pidsLimit?: number;
+  /** By page size as cgroups name it (`2MB`); where controller or size are missing there is nothing to limit. */
+  readonly hugepageLimits?: readonly HugepageLimit[];
   /** v2 files by name, e.g. `memory.high`. */
   readonly unified?: Readonly<Record<string, string>>;
   /** Device rules in order; absent: not touched. v1 devices controller or a v2 BPF program. */
   readonly devices?: readonly DeviceRule[];
+}
+
+export interface HugepageLimit {
+  readonly pageSize: string;
+  readonly limitBytes: number;
 }
 
 export interface DeviceRule {
@@ -265,49 +310,6 @@ export interface DeviceRule {
   readonly minor: number;
   /** Letters of `rwm`. */
   readonly access: string;
-}
-
-export interface CgroupStats {
-  readonly cpuUsageNanos: number;
-  readonly memoryUsageBytes: number;
-  readonly memoryWorkingSetBytes: number;
-  /** -1: no limit. */
-  readonly memoryLimitBytes: number;
-  readonly pids: number;
-  readonly oomKills: number;
-}
-
-export interface NetworkLink {
-  readonly name: string;
-  readonly index: number;
-  readonly kind: string;
-  readonly up: boolean;
-  readonly addresses: readonly string[];
-}
-
-export interface BridgeOptions {
-  readonly name: string;
-  /** `10.66.0.1/24` */
-  readonly addressCidr: string;
-}
-
-export interface PodInterfaceOptions {
-  readonly netnsPath: string;
-  readonly bridge: string;
-  /** Name of the host end, at most 15 bytes. */
-  readonly hostName: string;
-  readonly addressCidr: string;
-  readonly gateway: string;
-}
-
-export interface PodInterface {
-  readonly macAddress: string;
-}
-
-export interface MasqueradeOptions {
-  readonly table: string;
-  readonly bridge: string;
-  readonly subnetCidr: string;
 }
 
 export interface SpawnSupervisorOptions {

@@ -38,6 +38,17 @@ CgroupLimits ReadLimits(const Arg& object, Args* args) {
   limits.memory_limit_bytes = object.Field("memoryLimitBytes").OptionalInteger(-1);
   limits.memory_swap_limit_bytes = object.Field("memorySwapLimitBytes").OptionalInteger(-1);
   limits.pids_limit = object.Field("pidsLimit").OptionalInteger(-1);
+  const Arg hugepages = object.Field("hugepageLimits");
+  if (!hugepages.absent()) {
+    for (const Arg& limit : hugepages.List()) {
+      const std::string size = limit.Field("pageSize").Text();
+      // A part of a file's name.
+      if (size.find_first_not_of("0123456789KMGTB") != std::string::npos) {
+        args->Fail(limit.name() + ".pageSize: expected a size such as \"2MB\"");
+      }
+      limits.hugepages.emplace_back(size, limit.Field("limitBytes").Integer(-1));
+    }
+  }
   const Arg unified = object.Field("unified");
   if (!unified.absent()) limits.unified = unified.TextMap();
   const Arg devices = object.Field("devices");
@@ -128,27 +139,6 @@ Napi::Value RemoveCgroup(const Napi::CallbackInfo& info) {
   return RunAsync(info.Env(), [path, abandoned = Abandoned(info.Env())] {
     return RemoveCgroup(path, abandoned);
   });
-}
-
-Napi::Value ReadCgroupStats(const Napi::CallbackInfo& info) {
-  Args args(info);
-  const std::string path = args.At(0, "path").Text();
-  if (!args.ok()) return info.Env().Undefined();
-  return RunAsync<CgroupStats>(
-      info.Env(), [path] { return ReadCgroupStats(path); },
-      [](Napi::Env env, CgroupStats& stats) -> Napi::Value {
-        Napi::Object result = Napi::Object::New(env);
-        const auto set = [&](const char* name, auto value) {
-          result.Set(name, static_cast<double>(value));
-        };
-        set("cpuUsageNanos", stats.cpu_usage_nanos);
-        set("memoryUsageBytes", stats.memory_usage_bytes);
-        set("memoryWorkingSetBytes", stats.memory_working_set_bytes);
-        set("memoryLimitBytes", stats.memory_limit_bytes);
-        set("pids", stats.pids);
-        set("oomKills", stats.oom_kills);
-        return result;
-      });
 }
 
 }  // namespace cais

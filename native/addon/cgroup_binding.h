@@ -11,5 +11,6 @@ Napi::Value UpdateCgroup(const Napi::CallbackInfo& info);
 Napi::Value KillCgroup(const Napi::CallbackInfo& info);
 Napi::Value RemoveCgroup(const Napi::CallbackInfo& info);
 Napi::Value ReadCgroupStats(const Napi::CallbackInfo& info);
+Napi::Value SetOomScore(const Napi::CallbackInfo& info);
 
 }  // namespace cais

@@ -35,6 +35,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("mountLayerImage", Napi::Function::New(env, MountLayerImage));
   exports.Set("mountOverlay", Napi::Function::New(env, MountOverlay));
   exports.Set("readFileInRoot", Napi::Function::New(env, ReadFileInRoot));
+  exports.Set("kindInRoot", Napi::Function::New(env, KindInRoot));
   exports.Set("removeTree", Napi::Function::New(env, RemoveTree));
   exports.Set("treeUsage", Napi::Function::New(env, TreeUsage));
   exports.Set("syncFile", Napi::Function::New(env, SyncFile));
@@ -48,6 +49,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("killCgroup", Napi::Function::New(env, KillCgroup));
   exports.Set("removeCgroup", Napi::Function::New(env, RemoveCgroup));
   exports.Set("readCgroupStats", Napi::Function::New(env, ReadCgroupStats));
+  exports.Set("setOomScore", Napi::Function::New(env, SetOomScore));
 
   // network_binding.cc
   exports.Set("listLinks", Napi::Function::New(env, ListLinks));
@@ -55,8 +57,12 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("addPodInterface", Napi::Function::New(env, AddPodInterface));
   exports.Set("setLoopbackUp", Napi::Function::New(env, SetLoopbackUp));
   exports.Set("removeLink", Napi::Function::New(env, RemoveLink));
-  exports.Set("ensureMasquerade", Napi::Function::New(env, EnsureMasquerade));
-  exports.Set("removeMasquerade", Napi::Function::New(env, RemoveMasquerade));
+  exports.Set("ensurePodTable", Napi::Function::New(env, EnsurePodTable));
+  exports.Set("removePodTable", Napi::Function::New(env, RemovePodTable));
+  exports.Set("addHostPorts", Napi::Function::New(env, AddHostPorts));
+  exports.Set("removeHostPorts", Napi::Function::New(env, RemoveHostPorts));
+  exports.Set("forgetUdpFlows", Napi::Function::New(env, ForgetUdpFlows));
+  exports.Set("connectInNamespace", Napi::Function::New(env, ConnectInNamespace));
 
   // process_binding.cc
   exports.Set("compileSeccomp", Napi::Function::New(env, CompileSeccomp));

@@ -1,6 +1,7 @@
 #include "addon/mount_binding.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 
 #include <memory>
 
@@ -34,6 +35,8 @@ OverlayMount ReadOverlay(const Arg& options) {
         OverlayUpper{upper.Field("upperDirectory").Text(), upper.Field("workDirectory").Text()};
   }
   overlay.volatile_upper = options.Field("volatile").Boolean();
+  const Arg user_namespace = options.Field("userNamespaceFd");
+  if (!user_namespace.absent()) overlay.user_namespace_fd = user_namespace.Descriptor();
   overlay.link_directory = options.Field("linkDirectory").Text();
   overlay.supervisor_path = options.Field("supervisorPath").Text();
   return overlay;
@@ -92,6 +95,20 @@ Napi::Value ReadFileInRoot(const Napi::CallbackInfo& info) {
       [](Napi::Env env, std::optional<std::string>& content) -> Napi::Value {
         if (!content) return env.Null();
         return Napi::Buffer<char>::Copy(env, content->data(), content->size());
+      });
+}
+
+Napi::Value KindInRoot(const Napi::CallbackInfo& info) {
+  Args args(info);
+  const int root_fd = args.At(0, "rootFd").Descriptor();
+  const std::string path = args.At(1, "path").Text();
+  if (!args.ok()) return info.Env().Undefined();
+  return RunAsync<std::optional<mode_t>>(
+      info.Env(), [=] { return FileTypeInRoot(root_fd, path); },
+      [](Napi::Env env, std::optional<mode_t>& type) -> Napi::Value {
+        if (!type) return env.Null();
+        const char* kind = S_ISDIR(*type) ? "directory" : S_ISREG(*type) ? "file" : "other";
+        return Napi::String::New(env, kind);
       });
 }
 

@@ -9,6 +9,7 @@ Napi::Value ProbeLayerImage(const Napi::CallbackInfo& info);
 Napi::Value MountLayerImage(const Napi::CallbackInfo& info);
 Napi::Value MountOverlay(const Napi::CallbackInfo& info);
 Napi::Value ReadFileInRoot(const Napi::CallbackInfo& info);
+Napi::Value KindInRoot(const Napi::CallbackInfo& info);
 Napi::Value RemoveTree(const Napi::CallbackInfo& info);
 Napi::Value TreeUsage(const Napi::CallbackInfo& info);
 Napi::Value SyncFile(const Napi::CallbackInfo& info);

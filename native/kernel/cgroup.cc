@@ -74,6 +74,7 @@ CgroupLimits LimitsLeftForV2(const CgroupMounts& layout, const CgroupLimits& lim
   }
   if (HasController(layout, "pids")) left.pids_limit.reset();
   if (HasController(layout, "devices")) left.devices.reset();
+  if (HasController(layout, "hugetlb")) left.hugepages.clear();
   return left;
 }
 
@@ -148,23 +149,6 @@ Status UpdateCgroup(const std::string& path, const CgroupLimits& limits) {
   Result<CgroupMounts> layout = ReadCgroupMounts();
   if (!layout.ok()) return layout.failure();
   return SetLimits(layout.value(), path, limits);
-}
-
-Result<CgroupStats> ReadCgroupStats(const std::string& path) {
-  Status checked = CheckCgroupPath(path);
-  if (!checked.ok()) return checked.failure();
-  Result<CgroupMounts> layout = ReadCgroupMounts();
-  if (!layout.ok()) return layout.failure();
-  CgroupStats stats;
-  // v2 first: where v1 has the controller, its number is the better one.
-  Status read = Done{};
-  if (layout.value().v2)
-    read = AddCgroupStatsV2(layout.value().v2->mountpoint + "/" + path, &stats);
-  for (const CgroupHierarchy& hierarchy : layout.value().v1) {
-    if (read.ok()) read = AddCgroupStatsV1(hierarchy, hierarchy.mountpoint + "/" + path, &stats);
-  }
-  if (!read.ok()) return read.failure();
-  return stats;
 }
 
 }  // namespace cais

@@ -24,17 +24,11 @@ struct CgroupLimits {
   std::optional<int64_t> memory_limit_bytes;
   std::optional<int64_t> memory_swap_limit_bytes;  // memory and swap together
   std::optional<int64_t> pids_limit;
+  // By page size (`2MB`); a size that the machine does not have is passed over, since the kubelet
+  // sends limits for all that it knows.
+  std::vector<std::pair<std::string, int64_t>> hugepages;
   std::vector<std::pair<std::string, std::string>> unified;
   std::optional<std::vector<DeviceRule>> devices;
-};
-
-struct CgroupStats {
-  uint64_t cpu_usage_nanos = 0;
-  uint64_t memory_usage_bytes = 0;
-  uint64_t memory_working_set_bytes = 0;
-  int64_t memory_limit_bytes = -1;  // -1: none
-  uint64_t pids = 0;
-  uint64_t oom_kills = 0;
 };
 
 // `path` is relative and the same in every hierarchy. Every function is idempotent and may run
@@ -54,9 +48,6 @@ Status KillCgroup(const std::string& path, int64_t timeout_ms,
 // end, so that EBUSY is waited out for up to kRemoveTimeoutMs.
 constexpr int64_t kRemoveTimeoutMs = 5000;
 Status RemoveCgroup(const std::string& path, const std::function<bool()>& abandoned);
-
-// Of a controller that is not there: 0.
-Result<CgroupStats> ReadCgroupStats(const std::string& path);
 
 // `INVALID_ARGUMENT` for an absolute path, one with "..", or an empty component.
 Status CheckCgroupPath(const std::string& path);

@@ -70,6 +70,20 @@ Status LimitMemory(const std::string& directory, const CgroupLimits& limits) {
   return WriteControl(memory_path, memory);
 }
 
+// Of a page size that the machine does not have there can be no page.
+Status LimitHugepages(const std::string& directory, const CgroupLimits& limits) {
+  for (const auto& [size, bytes] : limits.hugepages) {
+    // The second also holds pages that are reserved and not yet used (Linux 5.7).
+    for (const char* file : {".limit_in_bytes", ".rsvd.limit_in_bytes"}) {
+      const std::string path = directory + "/hugetlb." + size + file;
+      if (!ControlExists(path)) continue;
+      Status set = WriteControl(path, std::to_string(bytes));
+      if (!set.ok()) return set;
+    }
+  }
+  return Done{};
+}
+
 std::string RuleText(const DeviceRule& rule) {
   const auto number = [](int64_t value) {
     return value < 0 ? std::string("*") : std::to_string(value);
@@ -109,42 +123,11 @@ Status LimitCgroupV1(const CgroupHierarchy& hierarchy, const std::string& direct
                                                     ? std::string("max")
                                                     : std::to_string(*limits.pids_limit));
   }
+  if (set.ok() && hierarchy.Has("hugetlb")) set = LimitHugepages(directory, limits);
   if (set.ok() && hierarchy.Has("devices") && limits.devices) {
     set = LimitDevices(directory, *limits.devices);
   }
   return set;
-}
-
-Status AddCgroupStatsV1(const CgroupHierarchy& hierarchy, const std::string& directory,
-                        CgroupStats* stats) {
-  if (hierarchy.Has("cpuacct")) {
-    Result<int64_t> usage = ReadControlNumber(directory + "/cpuacct.usage");
-    if (!usage.ok()) return usage.failure();
-    stats->cpu_usage_nanos = static_cast<uint64_t>(usage.value());
-  }
-  if (hierarchy.Has("pids")) {
-    Result<int64_t> count = ReadControlNumber(directory + "/pids.current");
-    if (!count.ok()) return count.failure();
-    stats->pids = static_cast<uint64_t>(count.value());
-  }
-  if (!hierarchy.Has("memory")) return Done{};
-  Result<int64_t> usage = ReadControlNumber(directory + "/memory.usage_in_bytes");
-  if (!usage.ok()) return usage.failure();
-  Result<FlatKeys> details = ReadControlKeys(directory + "/memory.stat");
-  if (!details.ok()) return details.failure();
-  Result<int64_t> limit = ReadControlNumber(directory + "/memory.limit_in_bytes");
-  if (!limit.ok()) return limit.failure();
-  Result<FlatKeys> kills = ReadControlKeys(directory + "/memory.oom_control");
-  if (!kills.ok()) return kills.failure();
-  const int64_t inactive = KeyValue(details.value(), "total_inactive_file");
-  // "No limit" is the largest whole number of pages here.
-  constexpr int64_t kUnlimited = int64_t{1} << 62;
-  stats->memory_usage_bytes = static_cast<uint64_t>(usage.value());
-  stats->memory_working_set_bytes =
-      usage.value() > inactive ? static_cast<uint64_t>(usage.value() - inactive) : 0;
-  stats->memory_limit_bytes = limit.value() >= kUnlimited ? -1 : limit.value();
-  stats->oom_kills = static_cast<uint64_t>(KeyValue(kills.value(), "oom_kill"));
-  return Done{};
 }
 
 }  // namespace cais

@@ -14,8 +14,4 @@ Status PrepareCgroupV1(const CgroupHierarchy& hierarchy, const std::string& dire
 Status LimitCgroupV1(const CgroupHierarchy& hierarchy, const std::string& directory,
                      const CgroupLimits& limits);
 
-// Fills in what the controllers of this hierarchy count.
-Status AddCgroupStatsV1(const CgroupHierarchy& hierarchy, const std::string& directory,
-                        CgroupStats* stats);
-
 }  // namespace cais

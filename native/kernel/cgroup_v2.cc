@@ -65,6 +65,21 @@ Status LimitSwap(const std::string& directory, const CgroupLimits& limits) {
   return WriteControl(directory + "/memory.swap.max", swap);
 }
 
+// Of a page size that the machine does not have, or where the controller is missing, there can be
+// no page to limit.
+Status LimitHugepages(const std::string& directory, const CgroupLimits& limits) {
+  for (const auto& [size, bytes] : limits.hugepages) {
+    // The second also holds pages that are reserved and not yet used.
+    for (const char* file : {".max", ".rsvd.max"}) {
+      const std::string path = directory + "/hugetlb." + size + file;
+      if (!ControlExists(path)) continue;
+      Status set = WriteControl(path, NumberOrMax(bytes));
+      if (!set.ok()) return set;
+    }
+  }
+  return Done{};
+}
+
 Status SetUnified(const std::string& directory, const std::string& file, const std::string& value) {
   const bool plain = file.find('/') == std::string::npos && file.find('.') != std::string::npos;
   if (!plain || file.starts_with("cgroup.") || file.front() == '.') {
@@ -107,41 +122,12 @@ Status LimitCgroupV2(const std::string& directory, const CgroupLimits& limits) {
   if (set.ok() && limits.pids_limit) {
     set = WriteLimit(directory, "pids.max", NumberOrMax(*limits.pids_limit));
   }
+  if (set.ok()) set = LimitHugepages(directory, limits);
   for (const auto& [file, value] : limits.unified) {
     if (set.ok()) set = SetUnified(directory, file, value);
   }
   if (set.ok() && limits.devices) set = AttachDeviceProgram(directory, *limits.devices);
   return set;
-}
-
-Status AddCgroupStatsV2(const std::string& directory, CgroupStats* stats) {
-  // cpu.stat is there in every cgroup, the other files only with their controllers.
-  Result<FlatKeys> cpu = ReadControlKeys(directory + "/cpu.stat");
-  if (!cpu.ok()) return cpu.failure();
-  constexpr uint64_t kNanosPerMicro = 1000;
-  stats->cpu_usage_nanos =
-      static_cast<uint64_t>(KeyValue(cpu.value(), "usage_usec")) * kNanosPerMicro;
-  if (ControlExists(directory + "/pids.current")) {
-    Result<int64_t> count = ReadControlNumber(directory + "/pids.current");
-    if (!count.ok()) return count.failure();
-    stats->pids = static_cast<uint64_t>(count.value());
-  }
-  if (!ControlExists(directory + "/memory.current")) return Done{};
-  Result<int64_t> usage = ReadControlNumber(directory + "/memory.current");
-  if (!usage.ok()) return usage.failure();
-  Result<FlatKeys> details = ReadControlKeys(directory + "/memory.stat");
-  if (!details.ok()) return details.failure();
-  Result<int64_t> limit = ReadControlNumber(directory + "/memory.max");
-  if (!limit.ok()) return limit.failure();
-  Result<FlatKeys> events = ReadControlKeys(directory + "/memory.events");
-  if (!events.ok()) return events.failure();
-  const int64_t inactive = KeyValue(details.value(), "inactive_file");
-  stats->memory_usage_bytes = static_cast<uint64_t>(usage.value());
-  stats->memory_working_set_bytes =
-      usage.value() > inactive ? static_cast<uint64_t>(usage.value() - inactive) : 0;
-  stats->memory_limit_bytes = limit.value();
-  stats->oom_kills = static_cast<uint64_t>(KeyValue(events.value(), "oom_kill"));
-  return Done{};
 }
 
 }  // namespace cais

@@ -14,8 +14,6 @@ void DelegateControllersV2(const CgroupHierarchy& hierarchy, const std::string& 
 // and those are, too, wherever v1 has the devices controller: `limits` says what is left.
 Status LimitCgroupV2(const std::string& directory, const CgroupLimits& limits);
 
-Status AddCgroupStatsV2(const std::string& directory, CgroupStats* stats);
-
 // cpu.weight (1 to 10000) for cpu.shares (2 to 262144), on the curve that sends 2, 1024 and 262144
 // to 1, 100 and 10000, the minimum, default and maximum of both: as runc and crun do since 2025.
 // The straight line of the kubelet's pod cgroups would send the default to 39.

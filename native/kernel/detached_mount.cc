@@ -73,9 +73,17 @@ Result<UniqueFd> CloneMount(int fd, const std::string& path, const CloneOptions&
 }
 
 Status SetMountAttributes(int mount_fd, const MountAttributes& attributes) {
-  if (attributes.set == 0 && attributes.propagation == 0) return Done{};
+  const bool maps_ids = attributes.user_namespace_fd >= 0;
+  if (attributes.set == 0 && attributes.clear == 0 && attributes.propagation == 0 && !maps_ids) {
+    return Done{};
+  }
   mount_attr attr = {};
   attr.attr_set = attributes.set;
+  if (maps_ids) {
+    attr.attr_set |= MOUNT_ATTR_IDMAP;
+    attr.userns_fd = static_cast<uint64_t>(attributes.user_namespace_fd);
+  }
+  attr.attr_clr = attributes.clear;
   attr.propagation = attributes.propagation;
   const unsigned flags = AT_EMPTY_PATH | (attributes.recursive ? AT_RECURSIVE : 0);
   if (mount_setattr(mount_fd, "", flags, &attr, sizeof attr) != 0) return Errno("mount_setattr");
@@ -101,6 +109,14 @@ uint64_t AttributesOfFlags(uint64_t ms_flags) {
   if ((ms_flags & MS_STRICTATIME) != 0) attributes |= MOUNT_ATTR_STRICTATIME;
   if ((ms_flags & kMsNosymfollow) != 0) attributes |= kMountAttrNosymfollow;
   return attributes;
+}
+
+MountAttributes ChangesOfFlags(uint64_t ms_flags) {
+  MountAttributes changes = {.set = AttributesOfFlags(ms_flags)};
+  if ((ms_flags & (MS_NOATIME | MS_RELATIME | MS_STRICTATIME)) != 0) {
+    changes.clear = MOUNT_ATTR__ATIME;
+  }
+  return changes;
 }
 
 }  // namespace cais

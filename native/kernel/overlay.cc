@@ -9,6 +9,7 @@
 #include <cstring>
 #include <utility>
 
+#include "kernel/detached_mount.h"
 #include "kernel/frame_socket.h"
 #include "kernel/mount.h"
 #include "kernel/program.h"
@@ -36,7 +37,30 @@ Failure TooManyLayers(size_t count, const std::string& limit) {
 struct Stack {
   std::vector<OverlayLayer> lower;
   UniqueFd empty_layer;
+  std::vector<UniqueFd> clones;
 };
+
+// The overlay itself cannot be mapped, nor its upper layer, which would turn it read-only.
+Status MapLayers(int user_namespace_fd, Stack* stack) {
+  for (OverlayLayer& layer : stack->lower) {
+    Result<UniqueFd> clone = CloneMount(layer.fd, "", {});
+    if (clone.ok()) {
+      Status mapped =
+          SetMountAttributes(clone.value().get(), {.user_namespace_fd = user_namespace_fd});
+      if (!mapped.ok()) clone = mapped.failure();
+    }
+    if (!clone.ok()) {
+      return Refuse("UNSUPPORTED",
+                    std::string("This kernel, or the file system of the layers, cannot map ids for "
+                                "a user namespace (layers as images: Linux 6.15): ") +
+                        strerror(clone.failure().error));
+    }
+    layer.fd = clone.value().get();
+    layer.link.clear();
+    stack->clones.push_back(std::move(clone.value()));
+  }
+  return Done{};
+}
 
 // overlayfs wants two lower layers where there is no upper one: an empty directory then goes below.
 Result<Stack> StackLayers(const OverlayMount& overlay) {
@@ -57,6 +81,10 @@ Result<Stack> StackLayers(const OverlayMount& overlay) {
   }
   if (stack.lower.size() > kMaxOverlayLayers) {
     return TooManyLayers(stack.lower.size(), "its limit is " + std::to_string(kMaxOverlayLayers));
+  }
+  if (overlay.user_namespace_fd >= 0) {
+    Status mapped = MapLayers(overlay.user_namespace_fd, &stack);
+    if (!mapped.ok()) return mapped.failure();
   }
   return stack;
 }

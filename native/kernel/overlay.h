@@ -27,6 +27,8 @@ struct OverlayMount {
   std::vector<OverlayLayer> lower;  // lowest first
   std::optional<OverlayUpper> upper;
   bool volatile_upper = false;
+  // Not -1: the lower layers are seen through the maps of this user namespace.
+  int user_namespace_fd = -1;  // borrowed
   std::string link_directory;
   std::string supervisor_path;
 };

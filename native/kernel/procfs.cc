@@ -66,6 +66,18 @@ Result<UniqueFd> Procfs::OpenNamespace(pid_t pid, const char* name) const {
   return file;
 }
 
+Result<pid_t> Procfs::PidOf(int pidfd) const {
+  Result<std::string> info = Read("self/fdinfo/" + std::to_string(pidfd));
+  if (!info.ok()) return info.failure();
+  constexpr char kKey[] = "\nPid:";
+  const size_t key = info.value().find(kKey);
+  const long pid = key == std::string::npos
+                       ? 0
+                       : strtol(info.value().c_str() + key + sizeof kKey - 1, nullptr, 10);
+  if (pid <= 0) return Failure{ESRCH, "find the process of a pidfd", {}, {}};
+  return static_cast<pid_t>(pid);
+}
+
 Result<int64_t> Procfs::StartTicks(pid_t pid) const {
   Result<std::string> stat = Read(std::to_string(pid) + "/stat");
   if (!stat.ok()) return stat.failure();

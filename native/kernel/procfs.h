@@ -24,6 +24,8 @@ class Procfs {
   Result<std::string> Read(const std::string& path) const;
   // A namespace of a process, `pid` 0: the caller's.
   Result<UniqueFd> OpenNamespace(pid_t pid, const char* name) const;
+  // The pid of the process that a pidfd of the caller's names, as this procfs counts.
+  Result<pid_t> PidOf(int pidfd) const;
   // Field 22 of /proc/PID/stat.
   Result<int64_t> StartTicks(pid_t pid) const;
   int fd() const { return root_.get(); }

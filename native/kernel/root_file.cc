@@ -11,8 +11,10 @@
 
 namespace cais {
 
-Result<std::optional<std::string>> ReadFileInRoot(int root_fd, const std::string& path,
-                                                  uint64_t max_bytes) {
+namespace {
+
+// What the path leads to, not opened yet (O_PATH).
+Result<std::optional<UniqueFd>> FindInRoot(int root_fd, const std::string& path) {
   open_how how = {};
   how.flags = O_PATH | O_CLOEXEC;
   how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
@@ -23,9 +25,29 @@ Result<std::optional<std::string>> ReadFileInRoot(int root_fd, const std::string
     if (!place && errno != EAGAIN) break;
   }
   if (!place) {
-    if (errno == ENOENT || errno == ENOTDIR) return std::optional<std::string>();
+    if (errno == ENOENT || errno == ENOTDIR) return std::optional<UniqueFd>();
     return Errno("open", path);
   }
+  return std::optional<UniqueFd>(std::move(place));
+}
+
+}  // namespace
+
+Result<std::optional<mode_t>> FileTypeInRoot(int root_fd, const std::string& path) {
+  Result<std::optional<UniqueFd>> found = FindInRoot(root_fd, path);
+  if (!found.ok()) return found.failure();
+  if (!found.value()) return std::optional<mode_t>();
+  struct stat info = {};
+  if (fstat(found.value()->get(), &info) != 0) return Errno("stat", path);
+  return std::optional<mode_t>(info.st_mode & S_IFMT);
+}
+
+Result<std::optional<std::string>> ReadFileInRoot(int root_fd, const std::string& path,
+                                                  uint64_t max_bytes) {
+  Result<std::optional<UniqueFd>> found = FindInRoot(root_fd, path);
+  if (!found.ok()) return found.failure();
+  if (!found.value()) return std::optional<std::string>();
+  const UniqueFd place = std::move(*found.value());
   struct stat info = {};
   if (fstat(place.get(), &info) != 0) return Errno("stat", path);
   if (!S_ISREG(info.st_mode)) {

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -15,5 +17,8 @@ namespace cais {
 // Nothing there: no value.
 Result<std::optional<std::string>> ReadFileInRoot(int root_fd, const std::string& path,
                                                   uint64_t max_bytes);
+
+// The type (S_IF*) of what `path` leads to, resolved in the same way. Nothing there: no value.
+Result<std::optional<mode_t>> FileTypeInRoot(int root_fd, const std::string& path);
 
 }  // namespace cais

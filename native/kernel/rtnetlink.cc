@@ -175,6 +175,63 @@ Status LinkSocket::AddDefaultRoute(uint32_t index, uint32_t gateway, const std::
   return socket_.Request(message, "add default route by link", name);
 }
 
+Status LinkSocket::AddIpv6Address(uint32_t index, const IpNetwork& address,
+                                  const std::string& name) {
+  ifaddrmsg body = {};
+  body.ifa_family = AF_INET6;
+  body.ifa_prefixlen = address.prefix_length;
+  body.ifa_flags = IFA_F_NODAD;
+  body.ifa_scope = RT_SCOPE_UNIVERSE;
+  body.ifa_index = index;
+  NetlinkMessage message(RTM_NEWADDR, kCreate);
+  message.Body(body)
+      .Bytes(IFA_LOCAL, address.address.bytes)
+      .Bytes(IFA_ADDRESS, address.address.bytes);
+  return socket_.Request(message, "set IPv6 address of link", name);
+}
+
+Status LinkSocket::AddDefaultIpv6Route(uint32_t index, const IpAddress& gateway,
+                                       const std::string& name) {
+  rtmsg body = {};
+  body.rtm_family = AF_INET6;
+  body.rtm_table = RT_TABLE_MAIN;
+  body.rtm_protocol = RTPROT_STATIC;
+  body.rtm_scope = RT_SCOPE_UNIVERSE;
+  body.rtm_type = RTN_UNICAST;
+  NetlinkMessage message(RTM_NEWROUTE, kCreate);
+  message.Body(body).Bytes(RTA_GATEWAY, gateway.bytes).Number(RTA_OIF, index);
+  return socket_.Request(message, "add default IPv6 route by link", name);
+}
+
+Status LinkSocket::AddLoopbackRoute(uint32_t index, const std::string& name) {
+  constexpr uint32_t kMetric = 1024;
+  const in6_addr loopback = IN6ADDR_LOOPBACK_INIT;
+  rtmsg body = {};
+  body.rtm_family = AF_INET6;
+  body.rtm_dst_len = 8 * sizeof loopback;
+  body.rtm_table = RT_TABLE_LOCAL;
+  body.rtm_protocol = RTPROT_STATIC;
+  body.rtm_scope = RT_SCOPE_UNIVERSE;
+  body.rtm_type = RTN_LOCAL;
+  NetlinkMessage message(RTM_NEWROUTE, kCreate);
+  message.Body(body)
+      .Bytes(RTA_DST, std::string_view(reinterpret_cast<const char*>(&loopback), sizeof loopback))
+      .Number(RTA_PRIORITY, kMetric)
+      .Number(RTA_OIF, index);
+  return socket_.Request(message, "add route of ::1 by link", name);
+}
+
+Status LinkSocket::SetHairpin(uint32_t index, const std::string& name) {
+  ifinfomsg body = {};
+  body.ifi_family = AF_BRIDGE;
+  body.ifi_index = static_cast<int>(index);
+  NetlinkMessage message(RTM_SETLINK, NLM_F_ACK);
+  message.Body(body).Nested(IFLA_PROTINFO, [](NetlinkMessage& port) {
+    port.Bytes(IFLA_BRPORT_MODE, std::string_view("\x01", 1));
+  });
+  return socket_.Request(message, "set hairpin mode of bridge port", name);
+}
+
 Status LinkSocket::Remove(const std::string& name) {
   NetlinkMessage message(RTM_DELLINK, NLM_F_ACK);
   message.Body(ifinfomsg{}).Text(IFLA_IFNAME, name);

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "kernel/ip_address.h"
 #include "kernel/ipv4.h"
 #include "kernel/netlink.h"
 #include "kernel/result.h"
@@ -42,6 +43,14 @@ class LinkSocket {
   Status SetUp(uint32_t index, const std::string& name);
   Status AddAddress(uint32_t index, const Ipv4Network& address, const std::string& name);
   Status AddDefaultRoute(uint32_t index, uint32_t gateway, const std::string& name);
+  // Usable at once: nobody is asked whether the address is in use (no DAD).
+  Status AddIpv6Address(uint32_t index, const IpNetwork& address, const std::string& name);
+  Status AddDefaultIpv6Route(uint32_t index, const IpAddress& gateway, const std::string& name);
+  // Lets what arrives by the link for ::1 through to this machine's own sockets. Less preferred
+  // than the route of the loopback link.
+  Status AddLoopbackRoute(uint32_t index, const std::string& name);
+  // Frames may leave by the port of the bridge at which they came in.
+  Status SetHairpin(uint32_t index, const std::string& name);
   // Absent is success.
   Status Remove(const std::string& name);
 

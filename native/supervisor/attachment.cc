@@ -34,7 +34,10 @@ void Attachment::ReadInput() {
     closed_ = errno != EAGAIN && errno != EINTR;
     return;
   }
-  if (count == 0) input_open_ = false;
+  if (count == 0) {
+    input_open_ = false;
+    closed_ = !output_open_;
+  }
   if (!options_.wants_stdin) return;
   input_paused_ = !options_.on_input({bytes, static_cast<size_t>(count)});
 }
@@ -55,17 +58,17 @@ void Attachment::Append(uint8_t chunk, std::string_view bytes) {
 
 void Attachment::Send(uint8_t chunk, std::string_view bytes) {
   const bool wanted = chunk == kStdoutChunk ? options_.wants_stdout : options_.wants_stderr;
-  if (ending_ || closed_ || !wanted) return;
-  if (queue_.size() + bytes.size() > kMaxQueuedBytes) return End();
+  if (ending_ || closed_ || !output_open_ || !wanted) return;
+  if (queue_.size() + bytes.size() > kMaxQueuedBytes) return End(kCutOff);
   Append(chunk, bytes);
   Flush();
   UpdateEvents();
 }
 
-void Attachment::End() {
+void Attachment::End(std::string_view reason) {
   if (ending_ || closed_) return;
   ending_ = true;
-  Append(kEndChunk, {});
+  if (output_open_) Append(kEndChunk, reason);
   Flush();
   UpdateEvents();
 }
@@ -76,14 +79,19 @@ void Attachment::Flush() {
     const ssize_t count = send(socket_.get(), queue_.data() + sent, queue_.size() - sent,
                                MSG_DONTWAIT | MSG_NOSIGNAL);
     if (count < 0 && errno == EINTR) continue;
-    if (count < 0) {
-      closed_ = closed_ || errno != EAGAIN;
-      break;
-    }
+    if (count < 0 && errno == EAGAIN) break;
+    // A client that has left may have written something before.
+    if (count < 0) return CloseOutput();
     sent += static_cast<size_t>(count);
   }
   queue_.erase(0, sent);
   if (queue_.empty() && ending_) closed_ = true;
+}
+
+void Attachment::CloseOutput() {
+  output_open_ = false;
+  queue_.clear();
+  closed_ = closed_ || ending_ || !input_open_;
 }
 
 // A closed attachment wakes by EPOLLOUT at once and is destroyed from its own callback, never from

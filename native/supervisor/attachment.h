@@ -19,6 +19,9 @@ class Attachment {
   static constexpr uint8_t kStdoutChunk = 1;
   static constexpr uint8_t kStderrChunk = 2;
   static constexpr uint8_t kEndChunk = 3;
+  // Content of the `end` chunk of a client that was too slow; nothing is in that of an ended
+  // container.
+  static constexpr std::string_view kCutOff = "slow";
 
   struct Options {
     bool wants_stdin = false;
@@ -40,7 +43,7 @@ class Attachment {
   bool Start();
   void Send(uint8_t chunk, std::string_view bytes);
   // Sends the `end` chunk and closes when all is sent.
-  void End();
+  void End(std::string_view reason = {});
   void ResumeInput();
   bool wants_stdin() const { return options_.wants_stdin; }
 
@@ -48,6 +51,7 @@ class Attachment {
   void OnReady(uint32_t events);
   void ReadInput();
   void Flush();
+  void CloseOutput();
   void UpdateEvents();
   void Append(uint8_t chunk, std::string_view bytes);
   void Close();
@@ -57,6 +61,7 @@ class Attachment {
   Options options_;
   std::string queue_;
   bool input_open_ = true;
+  bool output_open_ = true;
   bool input_paused_ = false;
   bool ending_ = false;
   bool closed_ = false;

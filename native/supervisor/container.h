@@ -10,6 +10,7 @@
 #include "kernel/unique_fd.h"
 #include "supervisor/exit_record.h"
 #include "supervisor/launch_spec.h"
+#include "supervisor/oci_runtime.h"
 #include "supervisor/stdio_relay.h"
 
 namespace cais {
@@ -29,6 +30,9 @@ struct Container {
   // Of an exec: the container it joined, in whose cgroups it lives.
   std::string exec_target;
   std::vector<std::string> cgroups;
+  // Of an exec that can be killed with all its descendants: a cgroup inside the container's.
+  std::string own_cgroup;
+  bool forget_on_exit = false;
   int stop_signal = 0;
   int64_t oom_kills_before = 0;
   ExitRecord exit;
@@ -41,6 +45,9 @@ struct Container {
   bool ready = false;   // execve was about to follow
   bool failed = false;  // FAILED was sent; only the process must still be reaped
   bool reaped = false;
+
+  // Null when container_init made it.
+  std::unique_ptr<OciContainer> oci;
 };
 
 // Sends a signal. SIGKILL takes the whole cgroup of a container, and the session of an exec.

@@ -17,11 +17,18 @@ struct Step {
 };
 
 // How a process becomes a container. It starts as a copy of the supervisor in a new mount namespace
-// and (unless shared) a new pid namespace; net, ipc and uts are the supervisor's own.
+// and (unless shared) a new pid namespace; net, ipc and uts are the supervisor's own. For a pod
+// with a user namespace it starts in the machine's mount namespace, does what only the machine's
+// root can, and makes its mount and pid namespaces when it enters.
 constexpr Step kContainerSteps[] = {
     {"cgroup", JoinCgroups},
     {"session", EnterSession},
+    {"oom", SetOomScore},
+    {"session", OwnStdio},
     {"mount", OpenMountSources},
+    {"root", MakeScratch},
+    {"user namespace", EnterUserNamespace},
+    {"cgroup", EnterCgroupNamespace},
     {"root", AttachRoot},
     {"mount", MountAll},
     {"device", MakeDevices},
@@ -34,8 +41,8 @@ constexpr Step kContainerSteps[] = {
     {"pivot", PivotRoot},
     {"cwd", EnterWorkingDirectory},
     {"rlimit", SetLimits},
-    {"oom", SetOomScore},
     {"session", InstallStdio},
+    {"apparmor", ConfineProgram},
     {"user", BecomeUser},
     {"capabilities", FinishPrivileges},
     {"exec", FindProgram},
@@ -47,12 +54,15 @@ constexpr Step kContainerSteps[] = {
 constexpr Step kExecSteps[] = {
     {"cgroup", JoinCgroups},
     {"session", EnterSession},
+    {"oom", SetOomScore},
+    {"session", OwnStdio},
+    {"user namespace", EnterUserNamespace},
     {"join", JoinTarget},
     {"session", OpenTerminal},
     {"cwd", EnterWorkingDirectory},
     {"rlimit", SetLimits},
-    {"oom", SetOomScore},
     {"session", InstallStdio},
+    {"apparmor", ConfineProgram},
     {"user", BecomeUser},
     {"capabilities", FinishPrivileges},
     {"exec", FindProgram},
@@ -64,9 +74,11 @@ constexpr Step kExecSteps[] = {
 constexpr Step kPauseSteps[] = {
     {"cgroup", JoinCgroups},
     {"session", EnterSession},
+    {"oom", SetOomScore},
+    {"user namespace", EnterUserNamespace},
+    {"cgroup", EnterCgroupNamespace},
     {"root", AttachEmptyRoot},
     {"pivot", PivotRoot},
-    {"oom", SetOomScore},
     {"session", InstallStdio},
     {"user", BecomeUser},
     {"capabilities", FinishPrivileges},

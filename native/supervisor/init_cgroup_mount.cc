@@ -60,7 +60,7 @@ Status MountHierarchies(const InitContext& context, const LaunchMount& mount, in
     Result<UniqueFd> place =
         EnsureInRoot(holder.value().get(), "/" + source.name, Entry::kDirectory, Links::kRefuse);
     if (!place.ok()) return place.failure();
-    step = SetMountAttributes(source.clone.get(), {.set = attributes});
+    step = SetMountAttributes(source.clone.get(), ChangesOfFlags(mount.flags));
     if (step.ok()) step = AttachMount(source.clone.get(), place.value().get());
     if (step.ok()) step = LinkParts(holder.value().get(), source.name);
   }

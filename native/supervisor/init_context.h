@@ -12,7 +12,8 @@ namespace cais {
 
 // Packets of the report socket, by their first byte; any other packet is a FAILED record.
 constexpr char kReportTerminal = 't';  // with the terminal's master
-constexpr char kReportReady = 'r';     // execve follows: the end of the socket then means success
+constexpr char kReportChild = 'c';  // with a pidfd: the process that the container is from now on
+constexpr char kReportReady = 'r';  // execve follows: the end of the socket then means success
 
 // The three descriptors that become 0, 1 and 2; equal numbers are allowed (a terminal).
 struct StdioFds {
@@ -52,20 +53,36 @@ struct InitContext {
   bool in_unified_cgroup = false;
   // kind exec: the process whose namespaces are joined.
   int target_pidfd = -1;
+  // By mount: the user namespace through whose maps its ids are seen, or -1.
+  std::vector<int> id_map_fds;
 
   // Filled by the steps.
   UniqueFd root;
   std::vector<UniqueFd> mount_sources;  // by mount; -1 where the mount needs none
   std::vector<CgroupSource> cgroup_sources;
-  UniqueFd scratch;  // private tmpfs: files, the null device
+  UniqueFd scratch;  // private tmpfs: files, the null device, devices for a user namespace
   UniqueFd terminal_slave;
   std::string program;
 };
+
+// Names in the scratch tmpfs.
+constexpr char kNullNode[] = "null";
+std::string DeviceNodeName(size_t index);
+
+// Whether it gets a pid namespace of its own.
+bool MakesPidNamespace(const LaunchSpec& spec);
+// Devices asked for, then the default ones that nobody asked for, where /dev is the container's
+// own.
+std::vector<LaunchDevice> DevicesOf(const LaunchSpec& spec);
 
 // Steps of container_init; each Failure names the system call and the path.
 Status JoinCgroups(InitContext& context);            // init_session.cc
 Status EnterSession(InitContext& context);           // init_session.cc
 Status InstallStdio(InitContext& context);           // init_session.cc
+Status OwnStdio(InitContext& context);               // init_user_namespace.cc
+Status MakeScratch(InitContext& context);            // init_user_namespace.cc
+Status EnterUserNamespace(InitContext& context);     // init_user_namespace.cc
+Status EnterCgroupNamespace(InitContext& context);   // init_user_namespace.cc
 Status SetLimits(InitContext& context);              // init_session.cc
 Status SetOomScore(InitContext& context);            // init_session.cc
 Status OpenMountSources(InitContext& context);       // init_root.cc
@@ -83,13 +100,15 @@ Status MakeDirectories(InitContext& context);        // init_process.cc
 Status MakeWorkingDirectory(InitContext& context);   // init_process.cc
 Status EnterWorkingDirectory(InitContext& context);  // init_process.cc
 Status BecomeUser(InitContext& context);             // init_process.cc
+Status ConfineProgram(InitContext& context);         // init_process.cc
 Status FindProgram(InitContext& context);            // init_process.cc
 Status FinishPrivileges(InitContext& context);       // init_process.cc
 Status CheckSupervisorLives(InitContext& context);   // init_process.cc
 Status Execute(InitContext& context);                // init_process.cc
 Status ExecutePause(InitContext& context);           // init_process.cc
 
-// Parts of OpenMountSources and MountAll.
+// Parts of EnterSession, OpenMountSources and MountAll.
+Status BeginSession();                                                // init_session.cc
 Status OpenCgroupSources(InitContext& context);                       // init_cgroup_mount.cc
 Status MountCgroups(InitContext& context, const LaunchMount& mount);  // init_cgroup_mount.cc
 

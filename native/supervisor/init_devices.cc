@@ -2,6 +2,9 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include <algorithm>
+
+#include "kernel/detached_mount.h"
 #include "kernel/rooted_path.h"
 #include "supervisor/init_context.h"
 
@@ -45,11 +48,26 @@ Status MakeDevice(int root_fd, const LaunchDevice& device) {
     const bool same = error == EEXIST && fstatat(parent, name, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
                       (status.st_mode & S_IFMT) == device.type && status.st_rdev == number;
     if (!same) return Failure{error, "mknod", device.path, {}};
+    // It is somebody else's, perhaps the host's in a volume: owner and mode stay as they are.
+    return Done{};
   }
   if (fchownat(parent, name, device.uid, device.gid, AT_SYMLINK_NOFOLLOW) != 0) {
     return Errno("chown", device.path);
   }
   return Done{};
+}
+
+// A node that was made before the user namespace was entered.
+Status BindDevice(InitContext& context, const LaunchDevice& device, size_t index) {
+  Result<UniqueFd> node =
+      CloneMount(context.scratch.get(), DeviceNodeName(index), {.follow_links = false});
+  if (!node.ok()) return node.failure();
+  Result<UniqueFd> target =
+      EnsureInRoot(context.root.get(), device.path, Entry::kFile, Links::kRefuse);
+  if (!target.ok()) return target.failure();
+  Status attached = AttachMount(node.value().get(), target.value().get());
+  if (!attached.ok()) attached.failure().path = device.path;
+  return attached;
 }
 
 bool HasOwnDev(const LaunchSpec& spec) {
@@ -72,25 +90,29 @@ Status MakeLinks(int root_fd) {
 
 }  // namespace
 
+std::vector<LaunchDevice> DevicesOf(const LaunchSpec& spec) {
+  // Those asked for come first, so that one of them may replace a default's mode or owner.
+  std::vector<LaunchDevice> devices = spec.devices;
+  if (!HasOwnDev(spec)) return devices;
+  for (const DefaultDevice& device : kDefaultDevices) {
+    const bool asked =
+        std::any_of(spec.devices.begin(), spec.devices.end(),
+                    [&device](const LaunchDevice& other) { return other.path == device.path; });
+    if (asked) continue;
+    devices.push_back({device.path, S_IFCHR, device.major, device.minor, 0666, 0, 0});
+  }
+  return devices;
+}
+
 Status MakeDevices(InitContext& context) {
   const int root_fd = context.root.get();
-  // Devices asked for come first, so that one of them may replace a default's mode or owner.
-  for (const LaunchDevice& device : context.spec.devices) {
-    Status made = MakeDevice(root_fd, device);
+  const std::vector<LaunchDevice> devices = DevicesOf(context.spec);
+  for (size_t i = 0; i < devices.size(); ++i) {
+    Status made = context.sandbox.user_namespace ? BindDevice(context, devices[i], i)
+                                                 : MakeDevice(root_fd, devices[i]);
     if (!made.ok()) return made;
   }
-  if (!HasOwnDev(context.spec)) return Done{};
-  for (const DefaultDevice& device : kDefaultDevices) {
-    bool asked = false;
-    for (const LaunchDevice& other : context.spec.devices) {
-      asked = asked || other.path == device.path;
-    }
-    if (asked) continue;
-    Status made =
-        MakeDevice(root_fd, {device.path, S_IFCHR, device.major, device.minor, 0666, 0, 0});
-    if (!made.ok()) return made;
-  }
-  return MakeLinks(root_fd);
+  return HasOwnDev(context.spec) ? MakeLinks(root_fd) : Done{};
 }
 
 }  // namespace cais

@@ -14,12 +14,11 @@ namespace {
 // What covers masked files: a null device made in the private tmpfs that no program of the image
 // can reach (CVE-2025-31133: the image's or a volume's /dev/null may be anything).
 Result<UniqueFd> OpenNullDevice(InitContext& context) {
-  constexpr char kName[] = "null";
   const dev_t number = makedev(1, 3);
-  if (mknodat(context.scratch.get(), kName, S_IFCHR | 0666, number) != 0 && errno != EEXIST) {
+  if (mknodat(context.scratch.get(), kNullNode, S_IFCHR | 0666, number) != 0 && errno != EEXIST) {
     return Errno("mknod", "the null device of masks");
   }
-  Result<UniqueFd> mount = CloneMount(context.scratch.get(), kName, {.follow_links = false});
+  Result<UniqueFd> mount = CloneMount(context.scratch.get(), kNullNode, {.follow_links = false});
   if (!mount.ok()) return mount;
   struct stat status;
   if (fstat(mount.value().get(), &status) != 0) return Errno("fstat", "the null device of masks");

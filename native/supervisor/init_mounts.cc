@@ -47,6 +47,28 @@ Status Attach(InitContext& context, const LaunchMount& mount, int mount_fd) {
   return attached;
 }
 
+// What the sub path of a detached mount leads to, as a mount of its own. Only what is attached in
+// the own namespace can be cloned, so the whole is put below the root first, out of its sight; it
+// goes away with the old root.
+Result<UniqueFd> OpenPart(InitContext& context, const UniqueFd& whole, size_t index) {
+  const LaunchMount& mount = context.spec.mounts[index];
+  const std::string name = "mount" + std::to_string(index);
+  if (mkdirat(context.scratch.get(), name.c_str(), 0700) != 0) return Errno("mkdir", name);
+  const UniqueFd place(
+      openat(context.scratch.get(), name.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (!place) return Errno("open", name);
+  Status attached = AttachMount(whole.get(), place.get());
+  if (!attached.ok()) return attached.failure();
+  Result<UniqueFd> part = OpenInRoot(whole.get(), mount.sub_path, O_PATH);
+  if (!part.ok()) return part;
+  struct stat status;
+  if (fstat(part.value().get(), &status) != 0) return Errno("fstat", mount.sub_path);
+  if (!S_ISDIR(status.st_mode) && !S_ISREG(status.st_mode)) {
+    return Failure{EINVAL, "refuse what is no directory or file", mount.sub_path, {}};
+  }
+  return CloneMount(part.value().get(), "", {});
+}
+
 Status MountOne(InitContext& context, size_t index) {
   const LaunchMount& mount = context.spec.mounts[index];
   if (mount.type == "cgroup") return MountCgroups(context, mount);
@@ -55,7 +77,10 @@ Status MountOne(InitContext& context, size_t index) {
     if (mount.type == "bind" && mount.destination == "/") {
       return Failure{EINVAL, "refuse a mount over the root", mount.destination, {}};
     }
-    return Attach(context, mount, source.get());
+    if (mount.sub_path.empty()) return Attach(context, mount, source.get());
+    Result<UniqueFd> part = OpenPart(context, source, index);
+    if (!part.ok()) return part.failure();
+    return Attach(context, mount, part.value().get());
   }
   for (const char* type : {"proc", "sysfs", "tmpfs", "devpts", "mqueue"}) {
     if (mount.type != type) continue;

@@ -94,6 +94,20 @@ Status BecomeUser(InitContext& context) {
   return ChangeIds(context.spec.credentials);
 }
 
+// The kernel changes to the profile when it executes the program. Before no_new_privs, under which
+// some kernels allow no change.
+Status ConfineProgram(InitContext& context) {
+  const std::string& profile = context.spec.apparmor_profile;
+  if (profile.empty()) return Done{};
+  Status written = context.sandbox.procfs.Write("self/attr/apparmor/exec", "exec " + profile);
+  // Kernels before 5.8 have one file for all security modules.
+  if (!written.ok() && written.failure().error == ENOENT) {
+    written = context.sandbox.procfs.Write("self/attr/exec", "exec " + profile);
+  }
+  if (!written.ok()) written.failure().path = profile;
+  return written;
+}
+
 // With the user's own rights, and before seccomp, which may forbid to look.
 Status FindProgram(InitContext& context) {
   const std::string& name = context.spec.arguments[0];

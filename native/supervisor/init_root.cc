@@ -1,6 +1,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 
 #include "kernel/detached_mount.h"
@@ -10,10 +11,24 @@ namespace cais {
 
 namespace {
 
+// Also of what is mounted below, as far as those file systems can.
+Status MapIds(int mount_fd, int user_namespace_fd, bool recursive) {
+  Status mapped = SetMountAttributes(
+      mount_fd, {.user_namespace_fd = user_namespace_fd, .recursive = recursive});
+  if (!mapped.ok() && mapped.failure().error == EINVAL && recursive) {
+    mapped = SetMountAttributes(mount_fd, {.user_namespace_fd = user_namespace_fd});
+  }
+  if (!mapped.ok() && mapped.failure().error == EINVAL) {
+    mapped.failure().step = "map ids: its file system cannot";
+  }
+  return mapped;
+}
+
 constexpr uint64_t kPropagationFlags = MS_PRIVATE | MS_SLAVE | MS_SHARED | MS_UNBINDABLE;
 
 // A bind mount not yet put anywhere, with its flags and propagation.
-Result<UniqueFd> OpenBind(const InitContext& context, const LaunchMount& mount) {
+Result<UniqueFd> OpenBind(const InitContext& context, size_t index) {
+  const LaunchMount& mount = context.spec.mounts[index];
   const bool recursive = (mount.flags & MS_REC) != 0;
   UniqueFd clone;
   if (mount.source_index >= 0) {
@@ -31,14 +46,22 @@ Result<UniqueFd> OpenBind(const InitContext& context, const LaunchMount& mount) 
     if (!cloned.ok()) return cloned.failure();
     clone = std::move(cloned.value());
   }
+  if (context.id_map_fds[index] >= 0) {
+    Status mapped = MapIds(clone.get(), context.id_map_fds[index], recursive);
+    if (!mapped.ok()) return mapped.failure();
+  }
   const uint64_t propagation = mount.propagation & kPropagationFlags;
+  // What root of the user namespace mounts there would appear on the machine.
+  if (propagation == MS_SHARED && context.sandbox.user_namespace) {
+    return Failure{EPERM, "refuse to share mounts with a user namespace", mount.source, {}};
+  }
   Status propagated = SetMountAttributes(
       clone.get(),
       {.set = 0,
        .propagation = propagation == 0 ? static_cast<uint64_t>(MS_PRIVATE) : propagation,
        .recursive = true});
   if (!propagated.ok()) return propagated.failure();
-  Status set = SetMountAttributes(clone.get(), {.set = AttributesOfFlags(mount.flags)});
+  Status set = SetMountAttributes(clone.get(), ChangesOfFlags(mount.flags));
   if (set.ok() && mount.recursive_readonly) {
     set = SetMountAttributes(clone.get(), {.set = MOUNT_ATTR_RDONLY, .recursive = true});
   }
@@ -60,8 +83,13 @@ Status OpenMountSources(InitContext& context) {
       Status opened = OpenCgroupSources(context);
       if (!opened.ok()) return opened;
     }
-    if (mount.type != "bind") continue;
-    Result<UniqueFd> source = OpenBind(context, mount);
+    // A sysfs shows the network namespace of its maker. Inside a user namespace it could be made
+    // only where the machine's is seen whole, and with the host's network not at all.
+    const bool is_foreign_sysfs = mount.type == "sysfs" && context.sandbox.user_namespace;
+    if (mount.type != "bind" && !is_foreign_sysfs) continue;
+    Result<UniqueFd> source =
+        is_foreign_sysfs ? MakeFilesystem("sysfs", mount.data, AttributesOfFlags(mount.flags))
+                         : OpenBind(context, i);
     if (!source.ok()) {
       source.failure().path = mount.source.empty() ? mount.destination : mount.source;
       return source.failure();
@@ -82,11 +110,6 @@ Status OpenMountSources(InitContext& context) {
 Status AttachRoot(InitContext& context) {
   Status step = MakeAllMountsPrivate();
   if (!step.ok()) return step;
-  // Below the root, out of its sight: goes away with the old root, what was bound from it stays.
-  Result<UniqueFd> scratch =
-      MakeFilesystem("tmpfs", "mode=0700", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
-  if (!scratch.ok()) return scratch.failure();
-  context.scratch = std::move(scratch.value());
   step = AttachOverRoot(context.scratch.get());
   if (!step.ok()) return step;
   const UniqueFd& given = context.fds[static_cast<size_t>(context.spec.root_index)];
@@ -123,9 +146,17 @@ Status PivotRoot(InitContext& context) {
 }
 
 Status JoinTarget(InitContext& context) {
-  if (setns(context.target_pidfd,
-            CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET) != 0) {
+  const bool has_user_namespace = static_cast<bool>(context.sandbox.user_namespace);
+  if (setns(context.target_pidfd, CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWIPC | CLONE_NEWUTS |
+                                      CLONE_NEWNET | (has_user_namespace ? CLONE_NEWUSER : 0)) !=
+      0) {
     return Errno("setns", context.spec.exec_target);
+  }
+  if (has_user_namespace) {
+    Status root = BecomeNamespaceRoot();
+    if (!root.ok()) return root;
+    // The change of ids may have taken it back.
+    if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) return Errno("prctl PR_SET_DUMPABLE");
   }
   context.root.Reset(open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!context.root) return Errno("open", "/");

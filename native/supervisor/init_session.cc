@@ -14,57 +14,43 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "supervisor/inherited_state.h"
 #include "supervisor/init_context.h"
 
 namespace cais {
-
-namespace {
-
-// The supervisor blocks signals and its caller may have ignored some; a container starts with none
-// of that.
-Status ResetSignals() {
-  // The kernel's own structure, all zero: SIG_DFL. By number, since the C library refuses its two
-  // internal signals (32, 33), and posix_spawn, which started us, leaves just these ignored.
-  const unsigned long action[8] = {};
-  constexpr size_t kSignalSetBytes = 8;
-  for (int number = 1; number < NSIG; ++number) {
-    // SIGKILL and SIGSTOP cannot be set and are not changed either.
-    (void)syscall(SYS_rt_sigaction, number, action, nullptr, kSignalSetBytes);
-  }
-  sigset_t none;
-  sigemptyset(&none);
-  if (sigprocmask(SIG_SETMASK, &none, nullptr) != 0) return Errno("sigprocmask");
-  return Done{};
-}
-
-}  // namespace
 
 Status JoinCgroups(InitContext& context) {
   for (const std::string& directory : context.cgroups) {
     struct statfs file_system;
     UniqueFd fd(open(directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
     if (!fd || fstatfs(fd.get(), &file_system) != 0) return Errno("open", directory);
-    if (file_system.f_type == CGROUP2_SUPER_MAGIC && context.in_unified_cgroup) continue;
-    UniqueFd processes(openat(fd.get(), "cgroup.procs", O_WRONLY | O_CLOEXEC));
-    if (!processes) return Errno("open", directory + "/cgroup.procs");
-    if (write(processes.get(), "0", 1) != 1) return Errno("write", directory + "/cgroup.procs");
-  }
-  // After the joins: the namespace's root is where the process is now.
-  if (context.spec.kind != LaunchKind::kExec && unshare(CLONE_NEWCGROUP) != 0) {
-    return Errno("unshare", "cgroup");
+    const bool unified = file_system.f_type == CGROUP2_SUPER_MAGIC;
+    if (unified && context.in_unified_cgroup) continue;
+    // The one thread of this process moves itself: for that alone the kernel does not stop all
+    // forks of the machine, which waits for an RCU grace period, often several milliseconds. In the
+    // v2 tree (kernels without CLONE_INTO_CGROUP) a thread cannot move alone.
+    const char* const file = unified ? "cgroup.procs" : "tasks";
+    UniqueFd processes(openat(fd.get(), file, O_WRONLY | O_CLOEXEC));
+    if (!processes) return Errno("open", directory + "/" + file);
+    if (write(processes.get(), "0", 1) != 1) return Errno("write", directory + "/" + file);
   }
   return Done{};
 }
 
-Status EnterSession(InitContext& context) {
+Status BeginSession() {
   // Until execve nobody may look into this copy of the supervisor, with its descriptors of the host
   // (CVE-2016-9962).
   if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) return Errno("prctl PR_SET_DUMPABLE");
-  Status reset = ResetSignals();
-  if (!reset.ok()) return reset;
   if (setsid() < 0) return Errno("setsid");
   // A keyring of its own; kernels without keyrings, and those that forbid it, have none to leak.
   (void)syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, nullptr);
+  return Done{};
+}
+
+Status EnterSession(InitContext& context) {
+  Status step = BeginSession();
+  if (step.ok()) step = ResetSignals();
+  if (!step.ok()) return step;
   umask(0);
   if (context.spec.personality != 0 && personality(context.spec.personality) < 0) {
     return Errno("personality");
@@ -76,18 +62,15 @@ Status InstallStdio(InitContext& context) {
   StdioFds stdio = context.stdio;
   if (context.terminal_slave) {
     const int slave = context.terminal_slave.get();
+    // Made here, by root of the container.
+    if (fchown(slave, context.spec.credentials.uid, static_cast<gid_t>(-1)) != 0) {
+      return Errno("fchown", "terminal");
+    }
     stdio = {slave, slave, slave, true};
   }
   if (context.spec.terminal && ioctl(stdio.in, TIOCSCTTY, 0) != 0) return Errno("TIOCSCTTY");
   const int sources[] = {stdio.in, stdio.out, stdio.err};
   for (int target = 0; target < 3; ++target) {
-    struct stat status;
-    if (fstat(sources[target], &status) != 0) return Errno("fstat", std::to_string(target));
-    if (stdio.owned_by_user && status.st_uid != context.spec.credentials.uid &&
-        (S_ISFIFO(status.st_mode) || isatty(sources[target]) != 0) &&
-        fchown(sources[target], context.spec.credentials.uid, static_cast<gid_t>(-1)) != 0) {
-      return Errno("fchown", std::to_string(target));
-    }
     if (dup2(sources[target], target) < 0) return Errno("dup2", std::to_string(target));
   }
   return Done{};
@@ -111,13 +94,7 @@ Status SetOomScore(InitContext& context) {
   const std::string wanted = context.spec.has_oom_score_adj
                                  ? std::to_string(context.spec.oom_score_adj)
                                  : context.sandbox.inherited_oom_score_adj;
-  Status written = context.sandbox.procfs.Write("self/oom_score_adj", wanted);
-  if (written.ok() || written.failure().error != EACCES) return written;
-  // Without CAP_SYS_RESOURCE the score only goes up: the lowest that is permitted is taken.
-  Result<std::string> current = context.sandbox.procfs.Read("self/oom_score_adj");
-  if (!current.ok()) return current.failure();
-  const int clamped = std::max(atoi(current.value().c_str()), atoi(wanted.c_str()));
-  return context.sandbox.procfs.Write("self/oom_score_adj", std::to_string(clamped));
+  return WriteOomScore(context.sandbox.procfs, wanted);
 }
 
 }  // namespace cais

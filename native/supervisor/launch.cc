@@ -5,11 +5,13 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/vfs.h>
 
 #include "kernel/syscalls.h"
 #include "supervisor/cgroup_directory.h"
 #include "supervisor/container_init.h"
+#include "supervisor/launch_stdio.h"
 
 namespace cais {
 
@@ -18,69 +20,6 @@ namespace {
 Failure At(const char* step, Failure failure) {
   failure.code = step;
   return failure;
-}
-
-struct Pipe {
-  UniqueFd read;
-  UniqueFd write;
-};
-
-Result<Pipe> MakePipe() {
-  int ends[2];
-  if (pipe2(ends, O_CLOEXEC) != 0) return Errno("pipe2");
-  return Pipe{UniqueFd(ends[0]), UniqueFd(ends[1])};
-}
-
-Status MakeNonBlocking(int fd) {
-  if (fcntl(fd, F_SETFL, O_NONBLOCK) != 0) return Errno("fcntl O_NONBLOCK");
-  return Done{};
-}
-
-// The ends of the child; the others are in the relay's options.
-struct ChildStdio {
-  UniqueFd owned[3];
-  StdioFds fds;
-};
-
-Status MakePipes(const LaunchSpec& spec, ChildStdio& child, StdioRelay::Options& relay) {
-  UniqueFd null_device(open("/dev/null", O_RDWR | O_CLOEXEC));
-  if (!null_device) return Errno("open", "/dev/null");
-  child.owned[0] = std::move(null_device);
-  child.fds = {child.owned[0].get(), child.owned[0].get(), child.owned[0].get(), true};
-  if (spec.terminal || spec.kind == LaunchKind::kPause) return Done{};
-  if (spec.stdin_mode != StdinMode::kNull) {
-    Result<Pipe> input = MakePipe();
-    if (!input.ok()) return input.failure();
-    child.owned[0] = std::move(input.value().read);
-    relay.stdin_pipe = std::move(input.value().write);
-    Status set = MakeNonBlocking(relay.stdin_pipe.get());
-    if (!set.ok()) return set;
-  }
-  UniqueFd* const ours[] = {&relay.stdout_pipe, &relay.stderr_pipe};
-  for (int i = 0; i < 2; ++i) {
-    Result<Pipe> output = MakePipe();
-    if (!output.ok()) return output.failure();
-    *ours[i] = std::move(output.value().read);
-    child.owned[i + 1] = std::move(output.value().write);
-    Status set = MakeNonBlocking(ours[i]->get());
-    if (!set.ok()) return set;
-  }
-  child.fds = {child.owned[0].get(), child.owned[1].get(), child.owned[2].get(), true};
-  return Done{};
-}
-
-// The last descriptors of the frame, as the client made them.
-Status TakeClientStdio(const LaunchSpec& spec, const std::vector<UniqueFd>& fds,
-                       ChildStdio& child) {
-  const size_t count = spec.terminal ? 1 : 3;
-  if (fds.size() < count) return Failure{EBADF, "stdio descriptors are missing", {}, {}};
-  const size_t first = fds.size() - count;
-  if (spec.terminal) {
-    child.fds = {fds[first].get(), fds[first].get(), fds[first].get(), true};
-  } else {
-    child.fds = {fds[first].get(), fds[first + 1].get(), fds[first + 2].get(), true};
-  }
-  return Done{};
 }
 
 Status CheckDescriptors(const LaunchSpec& spec, size_t count) {
@@ -104,14 +43,69 @@ UniqueFd OpenUnified(const std::vector<std::string>& cgroups) {
   return UniqueFd();
 }
 
-uint64_t CloneFlags(const LaunchSpec& spec) {
+bool IsUnified(const std::string& directory) {
+  struct statfs file_system;
+  return statfs(directory.c_str(), &file_system) == 0 && file_system.f_type == CGROUP2_SUPER_MAGIC;
+}
+
+// A cgroup inside the container's for one exec, in the hierarchy by which it is killed; `cgroups`
+// names it afterwards instead of the container's. The others keep the container's: that is where
+// its limits are counted.
+Result<std::string> MakeOwnCgroup(const std::string& id, std::vector<std::string>& cgroups) {
+  std::string* parent = nullptr;
+  for (std::string& directory : cgroups) {
+    const bool freezer = access((directory + "/freezer.state").c_str(), F_OK) == 0;
+    if (!IsUnified(directory) && !freezer) continue;
+    parent = &directory;
+    if (!freezer) break;
+  }
+  if (parent == nullptr) return Failure{ENOENT, "find a cgroup that can be killed", id, {}};
+  *parent += "/" + id;
+  if (mkdir(parent->c_str(), 0755) != 0) return Errno("mkdir", *parent);
+  return *parent;
+}
+
+// Removes the cgroup at the end of a launch that failed.
+class CgroupRemoval {
+ public:
+  explicit CgroupRemoval(std::string directory) : directory_(std::move(directory)) {}
+  ~CgroupRemoval() {
+    if (!directory_.empty()) (void)rmdir(directory_.c_str());
+  }
+  CgroupRemoval(const CgroupRemoval&) = delete;
+  CgroupRemoval& operator=(const CgroupRemoval&) = delete;
+  void Cancel() { directory_.clear(); }
+
+ private:
+  std::string directory_;
+};
+
+uint64_t CloneFlags(const LaunchRequest& request) {
+  // Inside the pod's user namespace, the process makes its namespaces itself.
+  if (request.sandbox->user_namespace) return CLONE_PIDFD;
   uint64_t flags = CLONE_PIDFD;
-  if (spec.kind != LaunchKind::kExec) flags |= CLONE_NEWNS;
-  const bool own_pids =
-      spec.kind == LaunchKind::kPause ||
-      (spec.kind == LaunchKind::kContainer && spec.pid_namespace == PidNamespace::kOwn);
-  if (own_pids) flags |= CLONE_NEWPID;
+  if (request.spec->kind != LaunchKind::kExec) flags |= CLONE_NEWNS;
+  if (MakesPidNamespace(*request.spec)) flags |= CLONE_NEWPID;
   return flags;
+}
+
+// The user namespaces whose maps the mounts ask for; those that are not the pod's own are made, and
+// kept in `made`.
+Status FindIdMaps(const LaunchRequest& request, std::vector<UniqueFd>& made, InitContext& context) {
+  const Sandbox& sandbox = *request.sandbox;
+  for (const LaunchMount& mount : request.spec->mounts) {
+    int fd = -1;
+    if (!mount.id_maps.empty() && mount.id_maps == sandbox.spec.id_maps) {
+      fd = sandbox.user_namespace.get();
+    } else if (!mount.id_maps.empty()) {
+      Result<UniqueFd> user_namespace = MakeUserNamespace(sandbox.procfs, mount.id_maps);
+      if (!user_namespace.ok()) return user_namespace.failure();
+      fd = user_namespace.value().get();
+      made.push_back(std::move(user_namespace.value()));
+    }
+    context.id_map_fds.push_back(fd);
+  }
+  return Done{};
 }
 
 struct Cloned {
@@ -124,7 +118,7 @@ Result<Cloned> Clone(const LaunchRequest& request, InitContext& context) {
   context.in_unified_cgroup = static_cast<bool>(unified);
   int pidfd = -1;
   clone_args args = {};
-  args.flags = CloneFlags(*request.spec);
+  args.flags = CloneFlags(request);
   args.pidfd = reinterpret_cast<uint64_t>(&pidfd);
   args.exit_signal = SIGCHLD;
   if (unified) {
@@ -175,6 +169,11 @@ Result<std::unique_ptr<Container>> Launch(LaunchRequest request) {
     relay.log = std::move(log.value());
   }
   relay.stdin_mode = spec.stdin_mode;
+  if (spec.terminal_client) {
+    if (request.fds.empty())
+      return At("session", {EBADF, "the client's socket is missing", {}, {}});
+    relay.terminal_client = std::move(request.fds.back());
+  }
   int report[2];
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, report) != 0) {
     return At("clone", Errno("socketpair"));
@@ -187,6 +186,9 @@ Result<std::unique_ptr<Container>> Launch(LaunchRequest request) {
   context.supervisor_report_fd = ours.get();
   context.stdio = child.fds;
   context.cgroups = spec.cgroups;
+  std::vector<UniqueFd> id_maps;
+  Status mapped = FindIdMaps(request, id_maps, context);
+  if (!mapped.ok()) return At("mount", mapped.failure());
   if (request.exec_target != nullptr) {
     if (context.cgroups.empty()) context.cgroups = request.exec_target->cgroups;
     context.target_pidfd = request.exec_target->pidfd.get();
@@ -194,12 +196,21 @@ Result<std::unique_ptr<Container>> Launch(LaunchRequest request) {
   auto container = std::make_unique<Container>();
   container->id = spec.id;
   container->kind = spec.kind;
+  // Where its limits are counted, an exec's own cgroup or not.
   container->cgroups = context.cgroups;
-  container->own_pid_namespace = (CloneFlags(spec) & CLONE_NEWPID) != 0;
+  container->own_pid_namespace = MakesPidNamespace(spec);
   container->exec_target = spec.exec_target;
   container->stop_signal = spec.stop_signal;
   container->oom_kills_before = CountOomKills(context.cgroups);
   container->exit.id = spec.id;
+  container->forget_on_exit = spec.forget_on_exit;
+  if (spec.own_cgroup) {
+    Result<std::string> made = MakeOwnCgroup(spec.id, context.cgroups);
+    if (!made.ok()) return At("cgroup", made.failure());
+    container->own_cgroup = std::move(made.value());
+  }
+  // On a failure below nothing lives in it.
+  CgroupRemoval unused(container->own_cgroup);
   container->relay = std::make_unique<StdioRelay>(*request.loop, std::move(relay));
   Status started = container->relay->Start();
   if (!started.ok()) return At("clone", started.failure());
@@ -213,6 +224,7 @@ Result<std::unique_ptr<Container>> Launch(LaunchRequest request) {
   Result<int64_t> ticks = request.sandbox->procfs.StartTicks(container->pid);
   if (set.ok() && ticks.ok()) {
     container->start_ticks = ticks.value();
+    unused.Cancel();
     return container;
   }
   SignalContainer(*container, SIGKILL);

@@ -7,6 +7,7 @@
 #include <climits>
 
 #include "supervisor/record.h"
+#include "supervisor/sandbox_spec.h"
 
 namespace cais {
 
@@ -54,6 +55,20 @@ LaunchMount ParseMount(RecordReader& outer, std::string_view bytes) {
   mount.source_index = static_cast<int>(Bounded(reader, "source descriptor",
                                                 reader.Number(MountField::kSourceFd), 0, INT_MAX)) -
                        1;
+  for (std::string_view range : reader.All(MountField::kUidRange)) {
+    mount.id_maps.uids.push_back(ParseIdRange(reader, range));
+  }
+  for (std::string_view range : reader.All(MountField::kGidRange)) {
+    mount.id_maps.gids.push_back(ParseIdRange(reader, range));
+  }
+  if (mount.id_maps.uids.empty() != mount.id_maps.gids.empty() ||
+      (!mount.id_maps.empty() && mount.type != "bind")) {
+    reader.Refuse("mapped ids need ranges of both uids and gids, and a bind mount");
+  }
+  mount.sub_path = reader.Text(MountField::kSubPath);
+  if (!mount.sub_path.empty() && mount.source_index < 0) {
+    reader.Refuse("a sub path needs a source descriptor");
+  }
   RequireAbsolute(reader, "mount destination", mount.destination);
   if (mount.type == "bind" && mount.source_index < 0) {
     RequireAbsolute(reader, "bind source", mount.source);
@@ -142,6 +157,33 @@ void ParseSeccomp(RecordReader& reader, LaunchSpec& spec) {
   }
 }
 
+void ParseOci(RecordReader& reader, LaunchSpec& spec) {
+  OciLaunch& oci = spec.oci;
+  oci.program = reader.Text(LaunchField::kOciProgram);
+  oci.options = reader.Texts(LaunchField::kOciOption);
+  oci.root = reader.Text(LaunchField::kOciRoot);
+  oci.bundle = reader.Text(LaunchField::kOciBundle);
+  for (std::string_view bytes : reader.All(LaunchField::kOciMount)) {
+    RecordReader nested(bytes);
+    OciMount mount;
+    mount.path = nested.Text(OciMountField::kPath);
+    mount.source_index =
+        static_cast<int>(Bounded(nested, "source descriptor",
+                                 nested.Number(OciMountField::kSourceFd), 0, INT_MAX)) -
+        1;
+    mount.sub_path = nested.Text(OciMountField::kSubPath);
+    if (!mount.path.starts_with(oci.bundle + "/")) nested.Refuse("the path leaves the bundle");
+    Status finished = nested.Finish();
+    if (!finished.ok()) reader.Refuse("OCI mount: " + finished.failure().path);
+    oci.mounts.push_back(std::move(mount));
+  }
+  if (oci.program.empty()) return;
+  if (spec.kind != LaunchKind::kContainer) reader.Refuse("only a container has an OCI runtime");
+  RequireAbsolute(reader, "OCI runtime", oci.program);
+  RequireAbsolute(reader, "root of the OCI runtime", oci.root);
+  RequireAbsolute(reader, "bundle", oci.bundle);
+}
+
 void CheckWhole(RecordReader& reader, const LaunchSpec& spec) {
   RequireId(reader, spec.id);
   if (spec.kind == LaunchKind::kPause) return;
@@ -162,6 +204,13 @@ void CheckWhole(RecordReader& reader, const LaunchSpec& spec) {
   }
   if (spec.kind == LaunchKind::kExec && spec.exec_target.empty()) {
     reader.Refuse("an exec needs a container to join");
+  }
+  if (spec.kind != LaunchKind::kExec &&
+      (spec.forget_on_exit || spec.own_cgroup || spec.terminal_client)) {
+    reader.Refuse("only an exec is forgotten, has a cgroup inside another, or a terminal client");
+  }
+  if (spec.terminal_client && (!spec.terminal || spec.stdio_fds)) {
+    reader.Refuse("a terminal client needs a terminal of the container");
   }
   if (spec.log_directory.empty() != spec.log_path.empty()) {
     reader.Refuse("a log needs both a directory and a path below it");
@@ -220,8 +269,13 @@ Result<LaunchSpec> ParseLaunchSpec(std::string_view record) {
     spec.files.push_back(ParseFile(reader, bytes));
   }
   spec.directories = reader.Texts(LaunchField::kDirectory);
+  spec.apparmor_profile = reader.Text(LaunchField::kAppArmorProfile);
   spec.stop_signal = static_cast<int>(number(LaunchField::kStopSignal, "stop signal", 0, SIGRTMAX));
   if (spec.stop_signal == 0) spec.stop_signal = SIGTERM;
+  spec.forget_on_exit = reader.Flag(LaunchField::kForgetOnExit);
+  spec.own_cgroup = reader.Flag(LaunchField::kOwnCgroup);
+  spec.terminal_client = reader.Flag(LaunchField::kTerminalClient);
+  ParseOci(reader, spec);
   if (spec.kind == LaunchKind::kPause) {
     // It does nothing, and needs nothing: nobody, without any capability.
     spec.credentials = Credentials();

@@ -9,6 +9,7 @@
 
 #include "kernel/credentials.h"
 #include "kernel/result.h"
+#include "kernel/user_namespace.h"
 #include "supervisor/protocol.h"
 
 namespace cais {
@@ -22,6 +23,8 @@ struct LaunchMount {
   std::string data;
   bool recursive_readonly = false;
   int source_index = -1;  // among the frame's descriptors
+  std::string sub_path;   // what of that descriptor; empty: all
+  IdMaps id_maps;         // of the files as they are seen; empty: as they are
 };
 
 struct LaunchDevice {
@@ -44,6 +47,22 @@ struct LaunchFile {
   std::string destination;
   std::string content;
   mode_t mode = 0;
+};
+
+// A detached mount put below the bundle, where only the OCI runtime sees it.
+struct OciMount {
+  std::string path;       // absolute, below the bundle
+  int source_index = -1;  // among the frame's descriptors; -1: the sandbox's shared memory
+  std::string sub_path;   // what of it, resolved in it; empty: all
+};
+
+// The external OCI runtime that runs a container; without a program it is container_init.
+struct OciLaunch {
+  std::string program;
+  std::vector<std::string> options;  // before the command
+  std::string root;                  // where the runtime keeps its state
+  std::string bundle;                // with config.json
+  std::vector<OciMount> mounts;
 };
 
 // How to make one container, exec or pause process; PROTOCOL.md, "LaunchSpec".
@@ -81,6 +100,11 @@ struct LaunchSpec {
   std::vector<LaunchFile> files;
   std::vector<std::string> directories;
   int stop_signal = 0;
+  bool forget_on_exit = false;
+  bool own_cgroup = false;
+  bool terminal_client = false;
+  std::string apparmor_profile;  // empty: none
+  OciLaunch oci;
 };
 
 // Checks form and bounds: what passes here can fail only in a system call.

@@ -46,7 +46,11 @@ enum class SandboxField : uint16_t {
   kOnOwnerExit = 9,
   kSandboxCgroup = 10,
   kShmSizeBytes = 11,
+  kUidRange = 12,
+  kGidRange = 13,
 };
+
+enum class IdRangeField : uint16_t { kInside = 1, kOutside = 2, kLength = 3 };
 
 enum class SysctlField : uint16_t { kKey = 1, kValue = 2 };
 
@@ -137,6 +141,15 @@ enum class LaunchField : uint16_t {
   kFile = 39,
   kStopSignal = 40,
   kDirectory = 41,
+  kForgetOnExit = 65,
+  kOwnCgroup = 66,
+  kTerminalClient = 67,
+  kAppArmorProfile = 42,
+  kOciProgram = 55,
+  kOciOption = 56,
+  kOciRoot = 57,
+  kOciBundle = 58,
+  kOciMount = 59,
 };
 
 enum class MountField : uint16_t {
@@ -148,6 +161,9 @@ enum class MountField : uint16_t {
   kData = 6,
   kRecursiveReadonly = 7,
   kSourceFd = 8,
+  kUidRange = 9,
+  kGidRange = 10,
+  kSubPath = 11,
 };
 enum class DeviceField : uint16_t {
   kPath = 1,
@@ -160,6 +176,7 @@ enum class DeviceField : uint16_t {
 };
 enum class RlimitField : uint16_t { kResource = 1, kSoft = 2, kHard = 3 };
 enum class FileField : uint16_t { kDestination = 1, kContent = 2, kMode = 3 };
+enum class OciMountField : uint16_t { kPath = 1, kSourceFd = 2, kSubPath = 3 };
 enum class OverlayField : uint16_t { kDirectory = 1, kOptions = 2 };
 
 enum class LaunchKind : uint8_t { kContainer = 0, kExec = 1, kPause = 2 };

@@ -17,6 +17,8 @@ struct Sandbox {
   UniqueFd run_directory;  // O_PATH
   UniqueFd exit_directory;
   UniqueFd listener;
+  // Of the pod, where it has one of its own; owns the pod's other namespaces.
+  UniqueFd user_namespace;
   SharedMemory shared_memory;
   std::string boot_id;
   // What the supervisor was started with: containers that ask for nothing get it back.

@@ -2,8 +2,6 @@
 
 #include <sched.h>
 
-#include "supervisor/record.h"
-
 namespace cais {
 
 namespace {
@@ -18,6 +16,23 @@ int NamespaceFlag(const std::string& name) {
 }
 
 }  // namespace
+
+IdRange ParseIdRange(RecordReader& outer, std::string_view record) {
+  // 2^32 - 1 is no id.
+  constexpr int64_t kIds = UINT32_MAX;
+  RecordReader reader(record);
+  const int64_t inside = reader.Number(IdRangeField::kInside);
+  const int64_t outside = reader.Number(IdRangeField::kOutside);
+  const int64_t length = reader.Number(IdRangeField::kLength);
+  if (inside < 0 || outside < 0 || length <= 0 || length > kIds || inside > kIds - length ||
+      outside > kIds - length) {
+    reader.Refuse("a range of ids is empty or out of range");
+  }
+  Status finished = reader.Finish();
+  if (!finished.ok()) outer.Refuse(finished.failure().path);
+  return {static_cast<uint32_t>(inside), static_cast<uint32_t>(outside),
+          static_cast<uint32_t>(length)};
+}
 
 Result<SandboxSpec> ParseSandboxSpec(std::string_view record) {
   RecordReader reader(record);
@@ -46,6 +61,15 @@ Result<SandboxSpec> ParseSandboxSpec(std::string_view record) {
   spec.sandbox_cgroups = reader.Texts(SandboxField::kSandboxCgroup);
   spec.shm_size_bytes = reader.Number(SandboxField::kShmSizeBytes);
   if (spec.shm_size_bytes <= 0) spec.shm_size_bytes = kDefaultShmBytes;
+  for (std::string_view range : reader.All(SandboxField::kUidRange)) {
+    spec.id_maps.uids.push_back(ParseIdRange(reader, range));
+  }
+  for (std::string_view range : reader.All(SandboxField::kGidRange)) {
+    spec.id_maps.gids.push_back(ParseIdRange(reader, range));
+  }
+  if (spec.id_maps.uids.empty() != spec.id_maps.gids.empty()) {
+    reader.Refuse("a user namespace needs ranges of both uids and gids");
+  }
   if (spec.id.empty()) reader.Refuse("no sandbox id");
   if (!spec.run_directory.starts_with('/')) reader.Refuse("no absolute run directory");
   if (!spec.hostname.empty() && (spec.namespaces & CLONE_NEWUTS) == 0) {

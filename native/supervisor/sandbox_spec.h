@@ -7,7 +7,9 @@
 #include <vector>
 
 #include "kernel/result.h"
+#include "kernel/user_namespace.h"
 #include "supervisor/protocol.h"
+#include "supervisor/record.h"
 
 namespace cais {
 
@@ -24,8 +26,12 @@ struct SandboxSpec {
   OnOwnerExit on_owner_exit = OnOwnerExit::kKeep;
   std::vector<std::string> sandbox_cgroups;
   int64_t shm_size_bytes = 0;
+  IdMaps id_maps;  // empty: the machine's user namespace
 };
 
 Result<SandboxSpec> ParseSandboxSpec(std::string_view record);
+
+// A range of ids, from the record of one; what is wrong with it is refused by `outer`.
+IdRange ParseIdRange(RecordReader& outer, std::string_view record);
 
 }  // namespace cais

@@ -17,9 +17,9 @@
 #include "supervisor/protocol.h"
 #include "supervisor/record.h"
 #include "supervisor/sandbox.h"
+#include "supervisor/sandbox_namespaces.h"
 #include "supervisor/start_answer.h"
 #include "supervisor/supervisor.h"
-#include "supervisor/sysctl.h"
 
 namespace cais {
 
@@ -46,19 +46,6 @@ Status SetProcess(const SandboxSpec& spec) {
     const rlimit limit = {static_cast<rlim_t>(spec.open_files_soft),
                           static_cast<rlim_t>(spec.open_files_hard)};
     if (setrlimit(RLIMIT_NOFILE, &limit) != 0) return Errno("setrlimit RLIMIT_NOFILE");
-  }
-  return Done{};
-}
-
-Status EnterNamespaces(const Sandbox& sandbox) {
-  const SandboxSpec& spec = sandbox.spec;
-  if (unshare(spec.namespaces) != 0) return Errno("unshare");
-  if (!spec.hostname.empty() && sethostname(spec.hostname.data(), spec.hostname.size()) != 0) {
-    return Errno("sethostname", spec.hostname);
-  }
-  for (const auto& [key, value] : spec.sysctls) {
-    Status written = WriteSysctl(sandbox.procfs, spec.namespaces, {key, value});
-    if (!written.ok()) return written;
   }
   return Done{};
 }
@@ -129,6 +116,7 @@ Result<Sandbox> MakeSandbox(SandboxSpec spec, Procfs procfs) {
                   .run_directory = UniqueFd(),
                   .exit_directory = UniqueFd(),
                   .listener = UniqueFd(),
+                  .user_namespace = UniqueFd(),
                   .shared_memory = SharedMemory(),
                   .boot_id = {},
                   .inherited_oom_score_adj = {}};
@@ -142,7 +130,8 @@ Result<Sandbox> MakeSandbox(SandboxSpec spec, Procfs procfs) {
   if (!step.ok()) return At("run directory", step.failure());
   step = EnterNamespaces(sandbox);
   if (!step.ok()) return At("namespaces", step.failure());
-  Result<SharedMemory> memory = SharedMemory::Make(sandbox.procfs, sandbox.spec.shm_size_bytes);
+  Result<SharedMemory> memory =
+      SharedMemory::Make(sandbox.procfs, sandbox.spec.shm_size_bytes, sandbox.spec.id_maps);
   if (!memory.ok()) return At("shared memory", memory.failure());
   sandbox.shared_memory = std::move(memory.value());
   step = DetachStdio();

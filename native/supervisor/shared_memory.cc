@@ -13,7 +13,7 @@ namespace cais {
 namespace {
 
 // In a new mount namespace: leaves the tmpfs as its root.
-Result<UniqueFd> FillNamespace(const Procfs& procfs, int64_t size_bytes) {
+Result<UniqueFd> FillNamespace(const Procfs& procfs, const std::string& options) {
   Result<MountPlace> inside = MountPlace::Current(procfs);
   if (!inside.ok()) return inside.failure();
   Status step = inside.value().ReturnToNamespaceRoot();
@@ -21,8 +21,7 @@ Result<UniqueFd> FillNamespace(const Procfs& procfs, int64_t size_bytes) {
   step = MakeAllMountsPrivate();
   if (!step.ok()) return step.failure();
   Result<UniqueFd> memory =
-      MakeFilesystem("tmpfs", "mode=1777,size=" + std::to_string(size_bytes),
-                     MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+      MakeFilesystem("tmpfs", options, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
   if (!memory.ok()) return memory.failure();
   step = AttachOverRoot(memory.value().get());
   if (!step.ok()) return step.failure();
@@ -35,11 +34,15 @@ Result<UniqueFd> FillNamespace(const Procfs& procfs, int64_t size_bytes) {
 
 }  // namespace
 
-Result<SharedMemory> SharedMemory::Make(const Procfs& procfs, int64_t size_bytes) {
+Result<SharedMemory> SharedMemory::Make(const Procfs& procfs, int64_t size_bytes,
+                                        const IdMaps& id_maps) {
+  const std::string options = "mode=1777,size=" + std::to_string(size_bytes) +
+                              ",uid=" + std::to_string(id_maps.OutsideUid(0)) +
+                              ",gid=" + std::to_string(id_maps.OutsideGid(0));
   Result<MountPlace> outside = MountPlace::Current(procfs);
   if (!outside.ok()) return outside.failure();
   if (unshare(CLONE_NEWNS) != 0) return Errno("unshare", "mnt");
-  Result<UniqueFd> filled = FillNamespace(procfs, size_bytes);
+  Result<UniqueFd> filled = FillNamespace(procfs, options);
   Status returned = outside.value().Return();
   if (!filled.ok()) return filled.failure();
   if (!returned.ok()) return returned.failure();

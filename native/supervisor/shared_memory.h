@@ -6,6 +6,7 @@
 #include "kernel/procfs.h"
 #include "kernel/result.h"
 #include "kernel/unique_fd.h"
+#include "kernel/user_namespace.h"
 
 namespace cais {
 
@@ -16,8 +17,8 @@ namespace cais {
 class SharedMemory {
  public:
   SharedMemory() = default;
-  // Returns with the caller where it was.
-  static Result<SharedMemory> Make(const Procfs& procfs, int64_t size_bytes);
+  // Belongs to root of the pod, by `id_maps`. Returns with the caller where it was.
+  static Result<SharedMemory> Make(const Procfs& procfs, int64_t size_bytes, const IdMaps& id_maps);
 
   // A detached clone of the mount. The caller's mount namespace changes meanwhile, and the caller
   // must go back by its own MountPlace.

@@ -23,6 +23,7 @@ constexpr size_t kMaxInputBytes = 64 << 10;
 StdioRelay::StdioRelay(EventLoop& loop, Options options)
     : loop_(loop),
       stdin_pipe_(std::move(options.stdin_pipe)),
+      terminal_client_(std::move(options.terminal_client)),
       outputs_{{std::move(options.stdout_pipe), OutputStream::kStdout},
                {std::move(options.stderr_pipe), OutputStream::kStderr}},
       stdin_mode_(options.stdin_mode),
@@ -45,10 +46,36 @@ Status StdioRelay::Start() {
   return Done{};
 }
 
+std::string StdioRelay::TakeEarlyOutput() {
+  std::string text;
+  for (const Output& output : outputs_) {
+    char bytes[4096];
+    // At most what a pipe holds, since the writer may go on.
+    for (size_t total = 0; output.fd && total < kReadBytes;) {
+      const ssize_t count = read(output.fd.get(), bytes, sizeof bytes);
+      if (count <= 0) break;
+      total += static_cast<size_t>(count);
+      if (text.size() < sizeof bytes) text.append(bytes, static_cast<size_t>(count));
+    }
+  }
+  for (char& byte : text) {
+    if (byte == '\0') byte = ' ';
+  }
+  return text;
+}
+
 Status StdioRelay::TakeTerminal(UniqueFd master) {
   // Two descriptors of one terminal: epoll knows each by its own number.
   terminal_.Reset(fcntl(master.get(), F_DUPFD_CLOEXEC, 3));
   if (!terminal_) return Errno("duplicate the terminal");
+  if (terminal_client_) {
+    session_ = std::make_unique<TerminalSession>(
+        loop_, TerminalSession::Options{.master = std::move(master),
+                                        .socket = std::move(terminal_client_),
+                                        .on_hangup = [this] { CloseTerminal(); },
+                                        .on_output_end = [this] { CheckDrained(); }});
+    return session_->Start();
+  }
   outputs_[0].fd = std::move(master);
   return Start();
 }
@@ -142,6 +169,12 @@ void StdioRelay::WatchInput() {
   }
 }
 
+void StdioRelay::CloseTerminal() {
+  loop_.Forget(terminal_.get());
+  input_watched_ = false;
+  terminal_.Reset();
+}
+
 void StdioRelay::CloseInput() {
   if (!stdin_pipe_) return;
   loop_.Forget(stdin_pipe_.get());
@@ -167,12 +200,15 @@ Status StdioRelay::Resize(uint16_t rows, uint16_t columns) {
 void StdioRelay::Drain(int64_t patience_ms, std::function<void()> on_drained) {
   CloseInput();
   on_drained_ = std::move(on_drained);
-  const bool done = !outputs_[0].fd && !outputs_[1].fd;
-  drain_timer_ = loop_.AddTimer(done ? 0 : patience_ms, [this] { FinishDrain(); });
+  drain_timer_ = loop_.AddTimer(has_output() ? patience_ms : 0, [this] { FinishDrain(); });
+}
+
+bool StdioRelay::has_output() const {
+  return outputs_[0].fd || outputs_[1].fd || (session_ && session_->has_output());
 }
 
 void StdioRelay::CheckDrained() {
-  if (!on_drained_ || outputs_[0].fd || outputs_[1].fd) return;
+  if (!on_drained_ || has_output()) return;
   loop_.CancelTimer(drain_timer_);
   drain_timer_ = loop_.AddTimer(0, [this] { FinishDrain(); });
 }
@@ -184,10 +220,10 @@ void StdioRelay::FinishDrain() {
     OnOutput(output);
     CloseOutput(output);
   }
+  if (session_) session_->Finish();
   if (drain_timer_ != 0) loop_.CancelTimer(drain_timer_);
   drain_timer_ = 0;
-  loop_.Forget(terminal_.get());
-  terminal_.Reset();
+  CloseTerminal();
   for (const std::unique_ptr<Attachment>& attachment : attachments_) attachment->End();
   // The owner may destroy this from inside the call.
   const std::function<void()> on_drained = std::move(on_drained_);

@@ -12,6 +12,7 @@
 #include "supervisor/event_loop.h"
 #include "supervisor/log_writer.h"
 #include "supervisor/protocol.h"
+#include "supervisor/terminal_session.h"
 
 namespace cais {
 
@@ -23,6 +24,8 @@ class StdioRelay {
     UniqueFd stdin_pipe;  // write ends and read ends, non-blocking; -1 where there is none
     UniqueFd stdout_pipe;
     UniqueFd stderr_pipe;
+    // The client of an exec with a terminal, which is served as soon as there is one; -1: none.
+    UniqueFd terminal_client;
     StdinMode stdin_mode = StdinMode::kNull;
     std::unique_ptr<LogWriter> log;  // may be null
   };
@@ -34,6 +37,8 @@ class StdioRelay {
   StdioRelay& operator=(const StdioRelay&) = delete;
 
   Status Start();
+  // Before Start: what has been written so far, some KiB of it, taken out of the pipes.
+  std::string TakeEarlyOutput();
   // The terminal's master, when the container has made it: output, input and window size.
   Status TakeTerminal(UniqueFd master);
   Status Attach(UniqueFd socket, const Attachment::Options& wants);
@@ -60,12 +65,16 @@ class StdioRelay {
   void FlushInput();
   void WatchInput();
   void CloseInput();
+  void CloseTerminal();
   void CheckDrained();
+  bool has_output() const;
   void FinishDrain();
 
   EventLoop& loop_;
   UniqueFd stdin_pipe_;
   UniqueFd terminal_;
+  UniqueFd terminal_client_;
+  std::unique_ptr<TerminalSession> session_;
   Output outputs_[2];
   StdinMode stdin_mode_;
   std::unique_ptr<LogWriter> log_;

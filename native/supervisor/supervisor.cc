@@ -8,8 +8,11 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <cstring>
 
+#include "kernel/tree.h"
 #include "supervisor/cgroup_directory.h"
 #include "supervisor/failure_record.h"
 #include "supervisor/init_context.h"
@@ -94,6 +97,8 @@ void Supervisor::OnReport(Container& container) {
       if (!container.relay->TakeTerminal(std::move(report.fd)).ok()) {
         SignalContainer(container, SIGKILL);
       }
+    } else if (kind == kReportChild && report.fd) {
+      TakeChild(container, std::move(report.fd));
     } else if (kind == kReportReady) {
       container.ready = true;
     } else {
@@ -103,6 +108,19 @@ void Supervisor::OnReport(Container& container) {
   if (container.ready) return OnStarted(container);
   OnStartFailed(container,
                 EncodeFailure("clone", {0, "it was killed while starting", container.id, {}}));
+}
+
+void Supervisor::TakeChild(Container& container, UniqueFd pidfd) {
+  Result<pid_t> pid = sandbox_.procfs.PidOf(pidfd.get());
+  Result<int64_t> ticks = pid.ok() ? sandbox_.procfs.StartTicks(pid.value()) : pid.failure();
+  container.pidfd = std::move(pidfd);
+  if (pid.ok() && ticks.ok()) {
+    container.pid = pid.value();
+    container.start_ticks = ticks.value();
+    return;
+  }
+  // Nobody else would ever end it.
+  SignalContainer(container, SIGKILL);
 }
 
 void Supervisor::OnStarted(Container& container) {
@@ -137,25 +155,42 @@ void Supervisor::OnSignal() {
 }
 
 void Supervisor::ReapChildren() {
+  // A process that goes on in another says so before either ends: whose end is whose is known then.
+  for (const auto& container : containers_) {
+    if (container->report) OnReport(*container);
+  }
   for (;;) {
     int wait_status = 0;
     const pid_t pid = waitpid(-1, &wait_status, WNOHANG);
     if (pid < 0 && errno == EINTR) continue;
     if (pid <= 0) break;
-    for (const auto& container : containers_) {
-      if (container->pid != pid || container->reaped) continue;
-      OnExit(*container, wait_status);
-      break;
+    if (FinishOperation(pid, wait_status)) continue;
+    const auto ended =
+        std::find_if(containers_.begin(), containers_.end(),
+                     [pid](const auto& each) { return each->pid == pid && !each->reaped; });
+    if (ended != containers_.end()) {
+      OnExit(**ended, wait_status);
+    } else {
+      // An orphan that was given to us (PR_SET_CHILD_SUBREAPER).
+      RememberOrphan(pid, wait_status);
     }
-    // Any other: an orphan that was given to us (PR_SET_CHILD_SUBREAPER).
   }
   CheckEnded();
 }
 
 void Supervisor::OnExit(Container& container, int wait_status) {
   // What it reported comes before its end.
+  const pid_t ended = container.pid;
   if (container.report) OnReport(container);
+  // It was the process that made the container's own one.
+  if (container.pid != ended) return;
   container.reaped = true;
+  RemoveExecCgroup(container);
+  if (container.oci && container.oci->operation > 0) {
+    // STARTED, or FAILED, follows when the runtime has said which.
+    container.oci->early_wait_status = wait_status;
+    return;
+  }
   if (container.failed) {
     containers_.remove_if([&container](const auto& other) { return other.get() == &container; });
     return;
@@ -191,8 +226,23 @@ void Supervisor::OnDrained(Container& container) {
                                 .bytes();
   for (const auto& client : clients_) client->Send(FrameType::kExited, 0, frame);
   container.pidfd.Reset();
+  if (container.forget_on_exit) {
+    containers_.remove_if([&container](const auto& other) { return other.get() == &container; });
+  }
   LimitExitedExecs();
   CheckEnded();
+}
+
+void Supervisor::RemoveExecCgroup(const Container& container) {
+  constexpr size_t kMaxBusyCgroups = 256;
+  if (container.own_cgroup.empty()) return;
+  busy_cgroups_.push_back(container.own_cgroup);
+  const auto is_done = [](const std::string& directory) {
+    return rmdir(directory.c_str()) == 0 || errno != EBUSY;
+  };
+  busy_cgroups_.erase(std::remove_if(busy_cgroups_.begin(), busy_cgroups_.end(), is_done),
+                      busy_cgroups_.end());
+  if (busy_cgroups_.size() > kMaxBusyCgroups) busy_cgroups_.erase(busy_cgroups_.begin());
 }
 
 void Supervisor::LimitExitedExecs() {
@@ -215,7 +265,7 @@ void Supervisor::EndSandbox(int64_t grace_ms) {
     for (const auto& container : containers_) {
       // The pause process ends last: it is the pid namespace of the others.
       if (first && container->kind != LaunchKind::kPause) {
-        SignalContainer(*container, container->stop_signal);
+        Signal(*container, container->stop_signal);
       }
     }
     (void)loop_.AddTimer(grace_ms, [this] { KillEverything(); });
@@ -224,7 +274,7 @@ void Supervisor::EndSandbox(int64_t grace_ms) {
 }
 
 void Supervisor::KillEverything() {
-  for (const auto& container : containers_) SignalContainer(*container, SIGKILL);
+  for (const auto& container : containers_) Signal(*container, SIGKILL);
   if (remove_traces_) KillCgroups(sandbox_.spec.sandbox_cgroups);
 }
 
@@ -254,6 +304,7 @@ void Supervisor::CheckEnded() {
 
 void Supervisor::RemoveOwnTraces() {
   KillCgroups(sandbox_.spec.sandbox_cgroups);
+  DeleteOciContainers();
   RemoveCgroups(sandbox_.spec.sandbox_cgroups);
   LeaveCgroups(sandbox_.spec.supervisor_cgroups);
   RemoveCgroups(sandbox_.spec.supervisor_cgroups);
@@ -261,7 +312,8 @@ void Supervisor::RemoveOwnTraces() {
     (void)unlinkat(sandbox_.exit_directory.get(), (container->id + ".json").c_str(), 0);
   }
   (void)unlinkat(sandbox_.run_directory.get(), "exit", AT_REMOVEDIR);
-  (void)rmdir(sandbox_.spec.run_directory.c_str());
+  // Bundles may be left in it.
+  (void)RemoveTree(sandbox_.spec.run_directory);
 }
 
 }  // namespace cais

@@ -184,7 +184,7 @@ void Supervisor::StopContainers(Connection& client, const Frame& frame, RecordRe
   for (const auto& container : containers_) {
     if (!id.empty() && container->id != id) continue;
     found = true;
-    SignalContainer(*container, static_cast<int>(signal));
+    Signal(*container, static_cast<int>(signal));
   }
   // To stop what has ended is success; what never was is an error of the caller.
   if (!found) return Fail(client, frame.request_id, NotFound(id));
@@ -221,6 +221,10 @@ void Supervisor::GiveDescriptors(Connection& client, const Frame& frame, RecordR
         if (pause && container->state == ContainerState::kRunning) pid = container->pid;
       }
       if (pid == 0) return Fail(client, frame.request_id, NotFound("pause"));
+    } else if (what == "user") {
+      if (!sandbox_.user_namespace) return Fail(client, frame.request_id, NotFound("user"));
+      fds.push_back(sandbox_.user_namespace.get());
+      continue;
     } else if (what != "net" && what != "ipc" && what != "uts") {
       return Fail(client, frame.request_id, {EINVAL, "no such descriptor", what, {}});
     }
@@ -260,6 +264,12 @@ void Supervisor::Start(Connection& client, Frame& frame) {
   for (const auto& container : containers_) {
     if (container->id == spec.value().id) return refuse(EEXIST, "the id is taken", container->id);
   }
+  if (spec.value().kind == LaunchKind::kPause && sandbox_.user_namespace) {
+    // A small user namespace may have no nobody: any id but root's will do.
+    Credentials& credentials = spec.value().credentials;
+    credentials.uid = std::min(credentials.uid, sandbox_.spec.id_maps.uids[0].length - 1);
+    credentials.gid = std::min(credentials.gid, sandbox_.spec.id_maps.gids[0].length - 1);
+  }
   LaunchRequest request;
   request.spec = &spec.value();
   request.sandbox = &sandbox_;
@@ -285,6 +295,9 @@ void Supervisor::Start(Connection& client, Frame& frame) {
       return refuse(ESRCH, "no running process with that pid namespace", spec.value().pid_target);
     }
   }
+  const bool by_oci_runtime = !spec.value().oci.program.empty() ||
+                              (request.exec_target != nullptr && request.exec_target->oci);
+  if (by_oci_runtime) return StartOci(client, frame.request_id, request);
   Result<std::unique_ptr<Container>> launched = Launch(std::move(request));
   if (!launched.ok()) return Fail(client, frame.request_id, launched.failure());
   Container& container = *launched.value();

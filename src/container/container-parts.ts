@@ -27,19 +27,31 @@ export interface SeccompFilters {
     profile: 'default' | { readonly path: string },
     capabilities: readonly string[],
   ): Promise<Uint8Array>;
+  /**
+   * The profile as the OCI runtime-spec writes it, for a runtime that compiles by itself.
+   * @throws InvalidArgumentError for a profile that cannot be read or compiled.
+   */
+  profile(
+    profile: 'default' | { readonly path: string },
+    capabilities: readonly string[],
+  ): Promise<object>;
 }
 
 /** What the container service works with. */
 export interface ContainerParts {
-  readonly config: Pick<Config, 'run'>;
+  readonly config: Pick<Config, 'root' | 'run'>;
   readonly native: Pick<
     NativeBinding,
     | 'createCgroup'
     | 'createPipe'
+    | 'createSocketPair'
+    | 'kindInRoot'
     | 'killCgroup'
     | 'readCgroupStats'
     | 'readFileInRoot'
     | 'removeCgroup'
+    | 'setOomScore'
+    | 'updateCgroup'
   >;
   readonly containers: Collection<ContainerRecord>;
   readonly sandboxes: SandboxService;
@@ -49,6 +61,8 @@ export interface ContainerParts {
     resolve(image: string): ContainerImage | undefined;
   };
   readonly seccomp: SeccompFilters;
+  /** Where CDI files lie; absent: /etc/cdi and /var/run/cdi. */
+  readonly cdiDirectories?: readonly string[];
   readonly openFiles: OpenFilesLimit;
   readonly hostCapabilities: bigint;
   readonly telemetry?: Telemetry;

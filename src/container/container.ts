@@ -9,7 +9,6 @@ import {
 import type { ContainerConfig } from '../runtime/container-config.js';
 import type { SupervisorClient } from '../runtime/supervisor.js';
 import type { ContainerStatus, Exited } from '../runtime/supervisor-answers.js';
-import { KeyedLock } from '../sandbox/keyed-lock.js';
 import { isSupervisorGone, type SandboxObserver } from '../sandbox/sandbox.js';
 import {
   nowNanos,
@@ -21,7 +20,10 @@ import type { ContainerParts } from './container-parts.js';
 import { createContainer } from './create.js';
 import { readExitFile, removeExitFile } from './exit-file.js';
 import { ExitWaiters } from './exit-waiters.js';
+import { withRootsOf } from './mapped-roots.js';
 import { namedError } from './named-error.js';
+import { removeOciContainer } from './oci-container.js';
+import { RunningContainers } from './running.js';
 import { startContainer } from './start.js';
 import {
   type ContainerRecord,
@@ -41,15 +43,15 @@ const SIGKILL = 9;
  * Containers of all sandboxes. Stop and remove are idempotent. Exits come from the supervisor's events, its exit files, or, when it died, from here;
  * the first one recorded counts.
  */
-export class ContainerService implements SandboxObserver {
+export class ContainerService extends RunningContainers implements SandboxObserver {
   readonly #parts: ContainerParts;
-  readonly #locks = new KeyedLock();
   readonly #waiters = new ExitWaiters();
   /** Roots of containers that were created here and not started yet. */
   readonly #roots = new Map<string, number>();
   readonly #signalled = new Set<string>();
 
   constructor(parts: ContainerParts) {
+    super(parts);
     this.#parts = parts;
     parts.sandboxes.observe(this);
   }
@@ -79,7 +81,7 @@ export class ContainerService implements SandboxObserver {
    * @throws StartError, or FailedPreconditionError when it has been started before.
    */
   start(id: string, options: { readonly signal?: AbortSignal } = {}): Promise<ContainerRecord> {
-    return this.#locks.run(id, async () => {
+    return this.locks.run(id, async () => {
       const record = this.#require(id);
       const what = `Cannot start container "${record.config.name}"`;
       if (record.state !== 'created') {
@@ -91,7 +93,7 @@ export class ContainerService implements SandboxObserver {
       }
       try {
         const client = await this.#parts.sandboxes.client(sandbox.id);
-        const rootFd = await this.#openRoot(record);
+        const rootFd = await this.#openRoot(record, sandbox);
         const started = await startContainer(this.#parts, {
           ...options,
           record,
@@ -130,7 +132,7 @@ export class ContainerService implements SandboxObserver {
     const record = this.get(id);
     if (record === undefined || record.state === 'exited' || record.state === 'creating') return;
     if (record.state === 'created') {
-      await this.#locks.run(id, async () => {
+      await this.locks.run(id, async () => {
         if (this.get(id)?.state !== 'created') return;
         this.#closeRoot(id);
         await this.#applyExit(id, this.#unseen(record, 'SandboxStopped'));
@@ -187,12 +189,13 @@ export class ContainerService implements SandboxObserver {
   /** Ends the container if it runs and removes all that belongs to it but its log. Absent is success. */
   async remove(id: string): Promise<void> {
     await this.stop(id, { timeoutMs: 0 });
-    await this.#locks.run(id, async () => {
+    await this.locks.run(id, async () => {
       const record = this.get(id);
       if (record === undefined) return;
       this.#closeRoot(id);
       await this.#forget(record);
       await this.#parts.native.killCgroup(record.cgroup, KILL_TIMEOUT_MS);
+      await removeOciContainer(this.#parts.config, record);
       await this.#parts.native.removeCgroup(record.cgroup);
       await this.#parts.snapshotter.remove(id);
       await removeExitFile(this.#exits(record), id);
@@ -260,10 +263,12 @@ export class ContainerService implements SandboxObserver {
     return record;
   }
 
-  async #openRoot(record: ContainerRecord): Promise<number> {
+  async #openRoot(record: ContainerRecord, sandbox: SandboxRecord): Promise<number> {
     const known = this.#roots.get(record.id);
     if (known !== undefined) return known;
-    const rootFd = await this.#parts.snapshotter.prepare(record.id, record.chain);
+    const rootFd = await withRootsOf(this.#parts, sandbox, (prepare) =>
+      prepare(record.id, record.chain),
+    );
     this.#roots.set(record.id, rootFd);
     return rootFd;
   }
@@ -271,7 +276,9 @@ export class ContainerService implements SandboxObserver {
   /** Leaves the mounts of the layers with the supervisor, for engines to come. Without it they mount anew, which costs memory only. */
   async #keepLayers(client: SupervisorClient, record: ContainerRecord): Promise<void> {
     try {
-      await client.keep(await this.#parts.snapshotter.sharedMounts(record.chain));
+      for (const { chain } of [record, ...(record.mountedImages ?? [])]) {
+        await client.keep(await this.#parts.snapshotter.sharedMounts(chain));
+      }
     } catch {
       // Older, or full: see above.
     }

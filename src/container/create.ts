@@ -1,8 +1,9 @@
 import { closeSync } from 'node:fs';
-import { mkdir, stat } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { FailedPreconditionError, InvalidArgumentError, NotFoundError } from '../errors.js';
 import { Rollback } from '../rollback.js';
+import { appArmorProfile } from '../runtime/apparmor.js';
 import type { ContainerConfig } from '../runtime/container-config.js';
 import { checkPath } from '../runtime/mounts.js';
 import { buildProcessSpec } from '../runtime/process-spec.js';
@@ -11,6 +12,10 @@ import { resolveUser } from '../runtime/user.js';
 import { currentBootId, ownIdentity } from '../sandbox/process-identity.js';
 import { newId, nowNanos, type SandboxRecord } from '../sandbox/sandbox-record.js';
 import type { ContainerParts } from './container-parts.js';
+import { cdiEdits, containerDevices } from './devices.js';
+import { checkSubPaths, resolveImageMounts } from './image-mounts.js';
+import { withRootsOf } from './mapped-roots.js';
+import { prepareMountSources } from './mount-sources.js';
 import { namedError } from './named-error.js';
 import { type ContainerRecord, transition } from './state.js';
 
@@ -58,6 +63,7 @@ async function runSteps(
     throw new FailedPreconditionError(`sandbox "${sandbox.id}" is ${sandbox.state}`);
   }
   const stopSignal = parseSignal(config.stopSignal || image.config.stopSignal || 'SIGTERM');
+  const mountedImages = resolveImageMounts(parts, config.mounts);
   const logPath = config.logPath === undefined ? undefined : checkedLogPath(config.logPath);
   const { logDirectory } = sandbox.config;
   const id = newId();
@@ -71,6 +77,8 @@ async function runSteps(
     bootId: currentBootId(),
     chain: image.layers.map((layer) => layer.diffId),
     stopSignal,
+    ...(mountedImages.length === 0 ? {} : { mountedImages }),
+    ...(sandbox.handler?.oci === undefined ? {} : { oci: sandbox.handler.oci }),
     imageVolumes: checkedVolumes(image.config.volumes ?? []),
     cgroup: `${sandbox.cgroup}/${id}`,
     ...(logPath === undefined || logDirectory === undefined
@@ -83,13 +91,16 @@ async function runSteps(
   rollback.add('record', () => parts.containers.remove(id));
 
   rollback.add('writable layer', () => parts.snapshotter.remove(id));
-  const rootFd = await parts.snapshotter.prepare(id, record.chain);
+  const rootFd = await withRootsOf(parts, sandbox, (prepare) => prepare(id, record.chain));
   rollback.add('root mount', () => closeSync(rootFd));
 
   const user = await resolveUser(parts.native, rootFd, {
     security: config.security,
     imageUser: image.config.user,
   });
+  const devices = await containerDevices(config, sandbox.config);
+  const edits = await cdiEdits(parts, config);
+  const profile = await appArmorProfile(config.security);
   const spec = buildProcessSpec({
     container: config,
     sandbox: sandbox.config,
@@ -97,11 +108,15 @@ async function runSteps(
     user,
     cgroup: record.cgroup,
     namespacesPid: supervisor.pid,
-    ...(sharesProcessNamespace(sandbox, config) ? { pidNamespacePid: supervisor.pid } : {}),
+    ...pidNamespace(parts, sandbox, config),
     openFiles: parts.openFiles,
     hostCapabilities: parts.hostCapabilities,
+    devices,
+    ...(profile === undefined ? {} : { appArmorProfile: profile }),
+    ...(edits === undefined ? {} : { edits }),
   });
-  await checkSources(config);
+  await prepareMountSources(config.mounts, rollback);
+  await checkSubPaths(parts, record);
   if (record.logPath !== undefined) {
     await mkdir(dirname(record.logPath), { recursive: true, mode: 0o700 });
   }
@@ -115,7 +130,41 @@ async function runSteps(
 
 /** Whether a container sees the processes of its pod. */
 export function sharesProcessNamespace(sandbox: SandboxRecord, config: ContainerConfig): boolean {
-  return sandbox.config.shareProcessNamespace && config.ownProcessNamespace !== true;
+  return (
+    sandbox.config.shareProcessNamespace &&
+    config.ownProcessNamespace !== true &&
+    config.processNamespaceOf === undefined
+  );
+}
+
+/**
+ * Pid of a process whose pid namespace the container joins, if it does: its target's, or the pod's.
+ * @throws InvalidArgumentError when the target is no container of the sandbox, FailedPreconditionError when it does not run.
+ */
+function pidNamespace(
+  parts: Pick<ContainerParts, 'containers'>,
+  sandbox: SandboxRecord,
+  config: ContainerConfig,
+): { pidNamespacePid?: number } {
+  const { id, supervisor } = sandbox;
+  const { processNamespaceOf } = config;
+  if (processNamespaceOf === undefined) {
+    return sharesProcessNamespace(sandbox, config) && supervisor !== undefined
+      ? { pidNamespacePid: supervisor.pid }
+      : {};
+  }
+  const target = parts.containers.get(processNamespaceOf);
+  if (target?.sandboxId !== id) {
+    throw new InvalidArgumentError(
+      `target container ${JSON.stringify(processNamespaceOf.slice(0, 100))} is not in sandbox "${id}"`,
+    );
+  }
+  if (target.state !== 'running' || target.process === undefined) {
+    throw new FailedPreconditionError(
+      `target container "${target.config.name}" is ${target.state}: its process namespace ends with it`,
+    );
+  }
+  return { pidNamespacePid: target.process.pid };
 }
 
 /** Paths that a volume of the image can be at; the kernel's file systems are no such place. */
@@ -127,21 +176,6 @@ function checkedVolumes(paths: readonly string[]): string[] {
   }
   for (const path of paths) checkPath(path, 'volume of the image');
   return paths.filter((path) => !/^\/+(proc|sys)(\/|$)/.test(path));
-}
-
-/** A missing source is a mistake that should show when the container is created; the mount itself resolves it again. */
-async function checkSources(config: ContainerConfig): Promise<void> {
-  for (const mount of config.mounts) {
-    if (mount.type !== 'bind') continue;
-    try {
-      await stat(mount.hostPath);
-    } catch (cause) {
-      throw new InvalidArgumentError(
-        `mount "${mount.containerPath}": cannot use "${mount.hostPath}" of the host`,
-        { cause },
-      );
-    }
-  }
 }
 
 /** Stops a log path that leads out of the log directory (CVE-2025-0750). */

@@ -1,28 +1,20 @@
-import { randomBytes } from 'node:crypto';
 import { closeSync, openSync } from 'node:fs';
-import { Socket } from 'node:net';
-import {
-  FailedPreconditionError,
-  InvalidArgumentError,
-  NotFoundError,
-  TimedOutError,
-} from '../errors.js';
-import type { NativeBinding } from '../native.js';
-import { lowerToLaunchSpec } from '../runtime/launch-spec.js';
-import { usesSeccomp } from '../runtime/security.js';
-import type { SupervisorClient } from '../runtime/supervisor.js';
+import { TimedOutError } from '../errors.js';
 import type { Exited } from '../runtime/supervisor-answers.js';
-import type { ContainerParts } from './container-parts.js';
-import type { ContainerRecord } from './state.js';
+import { ExecExit } from './exec-exit.js';
+import { type ExecParts, type PreparedExec, prepareExec, startExec } from './exec-launch.js';
+import { OutputPipe } from './output-pipe.js';
 
-/** What a stream keeps; the rest is read and dropped, so that the program is not held up (CVE-2022-31030). */
-const OUTPUT_MAX_BYTES = 16 * 2 ** 20;
 /** How long output may come after the process has ended: a child of it may have kept the pipe. */
 const DRAIN_TIMEOUT_MS = 2_000;
+/** Time for a killed process to be reported; one that is stuck in the kernel is not waited for. */
+const KILL_REPORT_TIMEOUT_MS = 5_000;
+/** More is no time to a timer. */
+const LONGEST_TIMEOUT_MS = 2 ** 31 - 1;
 
 export interface ExecOptions {
   readonly command: readonly string[];
-  /** Absent: no limit. */
+  /** Counted from the start of the process. Absent: no limit. */
   readonly timeoutMs?: number;
   readonly signal?: AbortSignal;
 }
@@ -35,204 +27,95 @@ export interface ExecResult {
   readonly stderr: Buffer;
 }
 
-export type ExecParts = Pick<ContainerParts, 'containers' | 'native' | 'sandboxes' | 'seccomp'>;
-
 /**
  * Runs a command in a running container, with its user, environment, limits and filters, and collects what it prints.
- * @throws StartError when it cannot be started, TimedOutError when it was killed after `timeoutMs`,
- *   FailedPreconditionError when the container does not run.
+ * @throws StartError when it cannot be started (`exitCode` 126 or 127 where a shell would say so), TimedOutError when it was killed after
+ *   `timeoutMs` with all its descendants, FailedPreconditionError when the container does not run, the signal's reason after killing it.
  */
 export async function execCommand(
   parts: ExecParts,
   containerId: string,
   options: ExecOptions,
 ): Promise<ExecResult> {
-  options.signal?.throwIfAborted();
-  const record = parts.containers.get(containerId);
-  if (record === undefined) throw new NotFoundError(`Container "${containerId}" does not exist`);
-  if (record.state !== 'running') {
-    throw new FailedPreconditionError(
-      `Cannot run a command in container "${record.config.name}": it is ${record.state}`,
-    );
-  }
-  if (options.command.length === 0 || options.command[0] === '') {
-    throw new InvalidArgumentError('no command specified');
-  }
-  const client = await parts.sandboxes.client(record.sandboxId);
-  const id = `${containerId}-${randomBytes(4).toString('hex')}`;
-  const launch = await execLaunch(parts, { record, id, command: options.command });
-  const stdout = new OutputPipe(parts.native);
-  const stderr = new OutputPipe(parts.native);
-  const stdin = openSync('/dev/null', 'r');
-  // Listening before the start: the process may end before STARTED is read.
-  const exit = new ExitOf(client, id);
+  const { command, timeoutMs, signal } = options;
+  signal?.throwIfAborted();
+  const exec = await prepareExec(parts, containerId, { command, terminal: false });
+  const exit = new ExecExit(exec.client, exec.id);
+  const outputs: OutputPipe[] = [];
+  let stdin: number | undefined;
   try {
-    await client.start(launch, {
-      what: `command ${JSON.stringify(options.command[0])} in container "${record.config.name}"`,
+    stdin = openSync('/dev/null', 'r');
+    const stdout = new OutputPipe(parts.native);
+    outputs.push(stdout);
+    const stderr = new OutputPipe(parts.native);
+    outputs.push(stderr);
+    await startExec(exec, {
+      // Only a time limit is worth a cgroup: without one nothing but the caller's own end kills it.
+      changes: { stdioFds: true, ownCgroup: timeoutMs !== undefined },
       fds: [stdin, stdout.writeFd, stderr.writeFd],
     });
+    const startedAt = performance.now();
     stdout.closeWriteEnd();
     stderr.closeWriteEnd();
-    const exited = await waitOrKill(client, { id, exit, options });
-    const [out, error] = await Promise.all([stdout.rest(), stderr.rest()]);
+    const exited = await waitOrKill(exec, { exit, options });
+    const left = (timeoutMs ?? DRAIN_TIMEOUT_MS) - (performance.now() - startedAt);
+    const patienceMs = Math.max(0, Math.min(DRAIN_TIMEOUT_MS, left));
+    const [out, error] = await Promise.all([stdout.rest(patienceMs), stderr.rest(patienceMs)]);
     return { exitCode: exited.exitCode, stdout: out, stderr: error };
   } finally {
     exit.close();
-    closeSync(stdin);
-    stdout.close();
-    stderr.close();
-    // Its record is of no use to anybody; a supervisor that is gone has none.
-    if (!client.isClosed) await client.forget(id).catch(() => undefined);
+    if (stdin !== undefined) closeSync(stdin);
+    for (const output of outputs) output.close();
   }
-}
-
-async function execLaunch(
-  parts: ExecParts,
-  { record, id, command }: { record: ContainerRecord; id: string; command: readonly string[] },
-) {
-  const { spec, config } = record;
-  if (spec === undefined) throw new FailedPreconditionError('The container was never finished');
-  const seccomp = usesSeccomp(config.security)
-    ? await parts.seccomp.filter(
-        config.security.seccomp === 'unconfined' ? 'default' : config.security.seccomp,
-        spec.process.capabilities.bounding,
-      )
-    : undefined;
-  const launch = lowerToLaunchSpec(spec, {
-    id,
-    cgroups: [],
-    stdin: 'null',
-    files: [],
-    stopSignal: record.stopSignal,
-    ...(seccomp === undefined ? {} : { seccomp }),
-  });
-  const { rootFd: _root, pidNamespace: _pid, ...process } = launch;
-  return {
-    ...process,
-    kind: 'exec' as const,
-    arguments: command,
-    terminal: false,
-    stdioFds: true,
-    execTarget: record.id,
-    // The root is already as it should be.
-    mounts: [],
-    devices: [],
-    maskedPaths: [],
-    readonlyPaths: [],
-    rootReadonly: false,
-  };
 }
 
 async function waitOrKill(
-  client: SupervisorClient,
-  { id, exit, options }: { id: string; exit: ExitOf; options: ExecOptions },
+  exec: PreparedExec,
+  { exit, options }: { exit: ExecExit; options: ExecOptions },
 ): Promise<Exited> {
   const { timeoutMs, signal } = options;
-  const limits = [
-    ...(timeoutMs === undefined ? [] : [AbortSignal.timeout(timeoutMs)]),
-    ...(signal === undefined ? [] : [signal]),
-  ];
-  if (limits.length === 0) return exit.promise;
-  const limit = AbortSignal.any(limits);
-  let onAbort: (() => void) | undefined;
-  const aborted = new Promise<'aborted'>((resolve) => {
-    onAbort = () => resolve('aborted');
-    limit.addEventListener('abort', onAbort, { once: true });
-    if (limit.aborted) resolve('aborted');
-  });
+  const limit = new TimeLimit(timeoutMs, signal);
   try {
-    const first = await Promise.race([exit.promise, aborted]);
-    if (first !== 'aborted') return first;
+    const first = await Promise.race([exit.promise, limit.reached]);
+    if (first !== 'reached') return first;
   } finally {
-    if (onAbort !== undefined) limit.removeEventListener('abort', onAbort);
+    limit.clear();
   }
+  await killExec(exec, exit);
+  signal?.throwIfAborted();
+  throw new TimedOutError(`The ${exec.what} did not end in ${timeoutMs} ms and was killed`);
+}
+
+/** Ends a process and what it started; returns when that has been reported, or can no longer be expected. */
+async function killExec({ client, id }: PreparedExec, exit: ExecExit): Promise<void> {
   // It may have ended just now; then there is nothing to kill.
   await client.stop({ id, signal: 9 }).catch(() => undefined);
-  await exit.promise;
-  signal?.throwIfAborted();
-  throw new TimedOutError(`The command did not end in ${timeoutMs} ms and was killed`);
+  const report = new TimeLimit(KILL_REPORT_TIMEOUT_MS, undefined);
+  await Promise.race([exit.promise.catch(() => undefined), report.reached]);
+  report.clear();
 }
 
-/** The end of one process, heard from the supervisor; rejects when the supervisor goes. */
-class ExitOf {
-  readonly promise: Promise<Exited>;
-  readonly #ends: (() => void)[];
+/** Time, or a signal, whichever comes first; neither keeps anything in memory once cleared. */
+class TimeLimit {
+  readonly reached: Promise<'reached'>;
+  readonly #timer: NodeJS.Timeout | undefined;
+  readonly #signal: AbortSignal | undefined;
+  #onAbort: () => void = () => undefined;
 
-  constructor(client: SupervisorClient, id: string) {
-    const { promise, resolve, reject } = deferred<Exited>();
-    this.promise = promise;
-    // Nobody waits when the start fails.
-    promise.catch(() => undefined);
-    this.#ends = [
-      client.onExit((exited) => {
-        if (exited.id === id) resolve(exited);
-      }),
-      client.onClose(() =>
-        reject(new FailedPreconditionError('The supervisor went away while the command ran')),
-      ),
-    ];
-  }
-
-  close(): void {
-    for (const end of this.#ends) end();
-  }
-}
-
-/** Collects what comes out of a pipe, up to a limit. */
-class OutputPipe {
-  readonly #socket: Socket;
-  readonly #chunks: Buffer[] = [];
-  readonly #ended: Promise<void>;
-  #bytes = 0;
-  #writeFd: number | undefined;
-
-  constructor(native: Pick<NativeBinding, 'createPipe'>) {
-    const { readFd, writeFd } = native.createPipe();
-    this.#writeFd = writeFd;
-    this.#socket = new Socket({ fd: readFd, readable: true, writable: false });
-    this.#ended = new Promise((resolve) => {
-      this.#socket.once('close', resolve);
+  constructor(timeoutMs: number | undefined, signal: AbortSignal | undefined) {
+    this.#signal = signal;
+    this.reached = new Promise((resolve) => {
+      this.#onAbort = () => resolve('reached');
     });
-    this.#socket.on('error', () => this.#socket.destroy());
-    this.#socket.on('data', (chunk: Buffer) => {
-      const room = OUTPUT_MAX_BYTES - this.#bytes;
-      if (room <= 0) return;
-      const kept = chunk.subarray(0, room);
-      this.#bytes += kept.length;
-      this.#chunks.push(kept);
-    });
+    if (timeoutMs !== undefined) {
+      this.#timer = setTimeout(this.#onAbort, Math.min(timeoutMs, LONGEST_TIMEOUT_MS));
+    }
+    if (signal?.aborted === true) this.#onAbort();
+    else signal?.addEventListener('abort', this.#onAbort, { once: true });
   }
 
-  get writeFd(): number {
-    if (this.#writeFd === undefined) throw new Error('The write end is closed');
-    return this.#writeFd;
+  clear(): void {
+    clearTimeout(this.#timer);
+    this.#signal?.removeEventListener('abort', this.#onAbort);
   }
-
-  closeWriteEnd(): void {
-    if (this.#writeFd !== undefined) closeSync(this.#writeFd);
-    this.#writeFd = undefined;
-  }
-
-  /** Everything until the last writer has closed, or a short time has passed. */
-  async rest(): Promise<Buffer> {
-    const timer = setTimeout(() => this.#socket.destroy(), DRAIN_TIMEOUT_MS);
-    await this.#ended;
-    clearTimeout(timer);
-    return Buffer.concat(this.#chunks);
-  }
-
-  close(): void {
-    this.closeWriteEnd();
-    this.#socket.destroy();
-  }
-}
-
-function deferred<T>() {
-  let resolve: (value: T) => void = () => undefined;
-  let reject: (error: Error) => void = () => undefined;
-  const promise = new Promise<T>((onResolve, onReject) => {
-    resolve = onResolve;
-    reject = onReject;
-  });
-  return { promise, resolve, reject };
 }

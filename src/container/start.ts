@@ -14,6 +14,8 @@ import type { SandboxRecord } from '../sandbox/sandbox-record.js';
 import { NO_TELEMETRY } from '../telemetry.js';
 import type { ContainerParts } from './container-parts.js';
 import { sharesProcessNamespace } from './create.js';
+import { withImageMounts } from './image-mounts.js';
+import { OCI_START_TIMEOUT_MS, ociLaunch, removeOciContainer } from './oci-container.js';
 import type { ContainerRecord } from './state.js';
 
 /** Bound of the node's own /etc/hosts and /etc/resolv.conf. */
@@ -45,12 +47,14 @@ async function launchContainer(parts: ContainerParts, options: StartOptions): Pr
   if (spec === undefined) throw new FailedPreconditionError('The container was never finished');
   const { logDirectory } = sandbox.config;
   const files = await containerFiles(sandbox);
-  const seccomp = usesSeccomp(config.security)
-    ? await parts.seccomp.filter(
-        config.security.seccomp === 'unconfined' ? 'default' : config.security.seccomp,
-        spec.process.capabilities.bounding,
-      )
-    : undefined;
+  // An OCI runtime compiles the profile in its configuration.
+  const seccomp =
+    usesSeccomp(config.security) && record.oci === undefined
+      ? await parts.seccomp.filter(
+          config.security.seccomp === 'unconfined' ? 'default' : config.security.seccomp,
+          spec.process.capabilities.bounding,
+        )
+      : undefined;
   if (sharesProcessNamespace(sandbox, config)) await startPause(parts, options);
   const rollback = new Rollback();
   try {
@@ -62,25 +66,38 @@ async function launchContainer(parts: ContainerParts, options: StartOptions): Pr
       record.cgroup,
       cgroupResources(spec.linux.resources),
     );
-    return await client.start(
-      lowerToLaunchSpec(spec, {
-        id: record.id,
-        cgroups,
-        ...(config.logPath === undefined || logDirectory === undefined
-          ? {}
-          : { log: { directory: logDirectory, path: config.logPath } }),
-        stdin: config.stdin ? (config.stdinOnce ? 'pipeOnce' : 'pipe') : 'null',
+    const native = lowerToLaunchSpec(spec, {
+      id: record.id,
+      cgroups,
+      ...(config.logPath === undefined || logDirectory === undefined
+        ? {}
+        : { log: { directory: logDirectory, path: config.logPath } }),
+      stdin: config.stdin ? (config.stdinOnce ? 'pipeOnce' : 'pipe') : 'null',
+      files,
+      ...(seccomp === undefined ? {} : { seccomp }),
+      stopSignal: record.stopSignal,
+      ...(config.processNamespaceOf === undefined ? {} : { pidTarget: config.processNamespaceOf }),
+      directories: record.imageVolumes ?? [],
+      imageMounts: record.mountedImages ?? [],
+    });
+    const what = {
+      what: `container "${config.name}"`,
+      ...(signal === undefined ? {} : { signal }),
+    };
+    return await withImageMounts(parts, { record, sandbox }, async (imageFds) => {
+      const fds = [rootFd, ...imageFds];
+      if (record.oci === undefined) return client.start(native, { ...what, fds });
+      rollback.add('OCI container', () => removeOciContainer(parts.config, record));
+      const launch = await ociLaunch(parts, {
+        record,
+        client,
+        launch: native,
         files,
-        ...(seccomp === undefined ? {} : { seccomp }),
-        stopSignal: record.stopSignal,
-        directories: record.imageVolumes ?? [],
-      }),
-      {
-        what: `container "${config.name}"`,
-        fds: [rootFd],
-        ...(signal === undefined ? {} : { signal }),
-      },
-    );
+        pidNamespaceOf: config.processNamespaceOf ?? pauseId(sandbox.id),
+        imageMounts: record.mountedImages ?? [],
+      });
+      return client.start(launch, { ...what, fds, timeoutMs: OCI_START_TIMEOUT_MS });
+    });
   } catch (error) {
     throw await rollback.run(error);
   }

@@ -1,6 +1,7 @@
 import type { Digest } from '../digest.js';
 import { FailedPreconditionError } from '../errors.js';
 import type { ContainerConfig } from '../runtime/container-config.js';
+import type { OciRuntime } from '../runtime/oci-runtime.js';
 import type { RuntimeSpec } from '../runtime/oci-spec.js';
 import type { ProcessIdentity } from '../sandbox/process-identity.js';
 
@@ -49,6 +50,17 @@ export interface ExitRecord {
   readonly finishedAtNanos: string;
 }
 
+/** The content of an image, or a part of it, mounted into a container. */
+export interface MountedImage {
+  /** Config digest. */
+  readonly imageId: Digest;
+  /** Diff ids, lowest first. */
+  readonly chain: readonly Digest[];
+  readonly containerPath: string;
+  /** Absent: all of it. */
+  readonly subPath?: string;
+}
+
 /** What is known of a container, on disk. Written before its first directory is made, removed after the last one is gone. */
 export interface ContainerRecord {
   readonly id: string;
@@ -64,8 +76,12 @@ export interface ContainerRecord {
   readonly chain: readonly Digest[];
   /** Absent while creating. */
   readonly spec?: RuntimeSpec;
+  /** The external runtime that makes it, as it was configured when the sandbox was made; absent: the supervisor makes it. */
+  readonly oci?: OciRuntime;
   /** Number. */
   readonly stopSignal: number;
+  /** Images that it mounts beside its own, in the order of its image mounts; absent: none. */
+  readonly mountedImages?: readonly MountedImage[];
   /** What the image declares as volumes; absent in records of earlier versions. */
   readonly imageVolumes?: readonly string[];
   /** Relative cgroup, below the sandbox's. */

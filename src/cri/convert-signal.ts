@@ -11,6 +11,8 @@ const SIGRTMAX = 64;
 export function toSignalName(signal: Signal): string | undefined {
   const name: string | undefined = Signal[signal];
   if (name === undefined || signal === Signal.SIGNAL_RUNTIME_DEFAULT) return undefined;
+  // The old name of a signal that nobody else knows by it.
+  if (signal === Signal.SIGNAL_SIGCLD) return 'SIGCHLD';
   return name.slice(PREFIX.length).replace('PLUS', '+').replace('MINUS', '-');
 }
 

@@ -40,18 +40,16 @@ export interface ContainerConfig {
 }
 
 export type ContainerResources = CgroupResources & {
-  /** By page size as cgroups name it (`2MB`); sizes that the machine does not have are ignored. */
-  readonly hugepageLimits?: readonly { readonly pageSize: string; readonly limitBytes: number }[];
   /** −1000 to 1000; raised to what the kernel lets us set. */
   readonly oomScoreAdj?: number;
 };
 
-/** A mount asked for by the caller, in the order of the list; destinations are resolved inside the container's root. */
+/** A mount asked for by the caller; destinations are resolved inside the container's root, and outer ones are mounted before those inside them. */
 export type ContainerMount = BindMount | TmpfsMount | ImageMount;
 
 export interface BindMount {
   readonly type: 'bind';
-  /** Absolute path on the host; must exist when the container is created. */
+  /** Absolute path on the host, symbolic links followed; a directory is made when nothing is there. */
   readonly hostPath: string;
   readonly containerPath: string;
   readonly readOnly: boolean;

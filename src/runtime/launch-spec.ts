@@ -1,6 +1,13 @@
 import { UnsupportedError } from '../errors.js';
 import { capabilityMask } from './capabilities.js';
-import type { RuntimeSpec, SpecMount } from './oci-spec.js';
+import { IMAGE_SOURCE } from './mounts.js';
+import type {
+  RuntimeSpec,
+  SpecDevice,
+  SpecIdMapping,
+  SpecMount,
+  SpecNamespace,
+} from './oci-spec.js';
 import type { LaunchMount, LaunchSpec } from './supervisor-protocol.js';
 
 /** What the OCI configuration has no place for: where things of this start come from. */
@@ -15,6 +22,10 @@ export interface LaunchContext {
   /** Compiled filter; absent: none. */
   readonly seccomp?: Uint8Array;
   readonly stopSignal: number;
+  /** Id of the container whose pid namespace is joined; absent: the one that the configuration names. */
+  readonly pidTarget?: string;
+  /** The images that the container mounts; their mounts are the descriptors behind the root's. */
+  readonly imageMounts?: readonly { readonly subPath?: string }[];
   /** Directories that the container finds, made when its root has none there. */
   readonly directories?: readonly string[];
 }
@@ -110,8 +121,8 @@ export function lowerToLaunchSpec(spec: RuntimeSpec, context: LaunchContext): La
     groups: process.user.additionalGids,
     umask: process.user.umask,
     rootReadonly: spec.root.readonly,
-    mounts: spec.mounts.map(lowerMount),
-    devices: linux.devices.map(({ fileMode, ...device }) => ({ ...device, mode: fileMode })),
+    mounts: spec.mounts.map((mount) => lowerMount(mount, context)),
+    devices: devicesToMake(spec).map(({ fileMode, ...device }) => ({ ...device, mode: fileMode })),
     maskedPaths: linux.maskedPaths,
     readonlyPaths: linux.readonlyPaths,
     rlimits: process.rlimits.map(({ type, soft, hard }) => {
@@ -130,12 +141,54 @@ export function lowerToLaunchSpec(spec: RuntimeSpec, context: LaunchContext): La
     noNewPrivileges: process.noNewPrivileges,
     ...(context.seccomp === undefined ? {} : { seccomp: { filter: context.seccomp, flags: 0 } }),
     cgroups: context.cgroups,
-    pidNamespace: pid === undefined ? 'host' : pid.path === undefined ? 'own' : 'pod',
+    ...pidNamespaceOf(pid, context),
     rootFd: 0,
     files: context.files.filter((file) => !mounted.has(file.destination)),
     stopSignal: context.stopSignal,
+    ...(process.apparmorProfile === undefined ? {} : { appArmorProfile: process.apparmorProfile }),
     directories: context.directories ?? [],
   };
+}
+
+/** Descriptors of a START frame before those of image mounts: the root. */
+const FIRST_IMAGE_FD = 1;
+
+function bindSource(
+  source: string,
+  { imageMounts = [] }: LaunchContext,
+): Pick<LaunchMount, 'source' | 'sourceFd' | 'subPath'> {
+  if (!source.startsWith(IMAGE_SOURCE)) return { source };
+  const index = Number(source.slice(IMAGE_SOURCE.length));
+  const subPath = imageMounts[index]?.subPath;
+  return { sourceFd: FIRST_IMAGE_FD + index, ...(subPath === undefined ? {} : { subPath }) };
+}
+
+function pidNamespaceOf(
+  namespace: SpecNamespace | undefined,
+  { pidTarget }: LaunchContext,
+): Pick<LaunchSpec, 'pidNamespace' | 'pidTarget'> {
+  if (namespace === undefined) return { pidNamespace: 'host' };
+  if (namespace.path === undefined) return { pidNamespace: 'own' };
+  return pidTarget === undefined ? { pidNamespace: 'pod' } : { pidNamespace: 'target', pidTarget };
+}
+
+function idMapsOf({ uidMappings = [], gidMappings = [] }: SpecMount): Pick<LaunchMount, 'idMaps'> {
+  if (uidMappings.length === 0) return {};
+  const ranges = (mappings: readonly SpecIdMapping[]) =>
+    mappings.map(({ containerID, hostID, size }) => ({
+      containerId: containerID,
+      hostId: hostID,
+      length: size,
+    }));
+  return { idMaps: { uids: ranges(uidMappings), gids: ranges(gidMappings) } };
+}
+
+/** A /dev of the host that the container mounts has its devices already, and nothing is made in it. */
+function devicesToMake({ mounts, linux }: RuntimeSpec): readonly SpecDevice[] {
+  const isForeign = mounts.some(
+    ({ destination, type }) => destination === '/dev' && type === 'bind',
+  );
+  return isForeign ? linux.devices.filter(({ path }) => !path.startsWith('/dev/')) : linux.devices;
 }
 
 const MOUNT_TYPES: ReadonlySet<string> = new Set<LaunchMount['type']>([
@@ -149,7 +202,7 @@ const MOUNT_TYPES: ReadonlySet<string> = new Set<LaunchMount['type']>([
   'shm',
 ]);
 
-function lowerMount(mount: SpecMount): LaunchMount {
+function lowerMount(mount: SpecMount, context: LaunchContext): LaunchMount {
   if (!MOUNT_TYPES.has(mount.type)) {
     throw new UnsupportedError(
       `Mount "${mount.destination}": the supervisor knows no type "${mount.type}"`,
@@ -168,10 +221,11 @@ function lowerMount(mount: SpecMount): LaunchMount {
   return {
     type,
     destination: mount.destination,
-    ...(type === 'bind' && mount.source !== undefined ? { source: mount.source } : {}),
+    ...(type === 'bind' && mount.source !== undefined ? bindSource(mount.source, context) : {}),
     flags,
     ...(propagation === undefined ? {} : { propagation }),
     ...(data.length === 0 ? {} : { data: data.join(',') }),
     recursiveReadonly: mount.options.includes('rro'),
+    ...idMapsOf(mount),
   };
 }

@@ -23,6 +23,8 @@ export interface SpecProcess {
   readonly rlimits: readonly SpecRlimit[];
   readonly noNewPrivileges: boolean;
   readonly oomScoreAdj?: number;
+  /** Name of a loaded AppArmor profile. */
+  readonly apparmorProfile?: string;
 }
 
 export interface SpecUser {
@@ -52,10 +54,22 @@ export interface SpecMount {
   readonly type: string;
   readonly source?: string;
   readonly options: readonly string[];
+  /** An idmapped mount. */
+  readonly uidMappings?: readonly SpecIdMapping[];
+  readonly gidMappings?: readonly SpecIdMapping[];
+}
+
+export interface SpecIdMapping {
+  readonly containerID: number;
+  readonly hostID: number;
+  readonly size: number;
 }
 
 export interface SpecLinux {
   readonly namespaces: readonly SpecNamespace[];
+  /** Of the user namespace, where the container has one. */
+  readonly uidMappings?: readonly SpecIdMapping[];
+  readonly gidMappings?: readonly SpecIdMapping[];
   readonly devices: readonly SpecDevice[];
   readonly cgroupsPath: string;
   readonly resources: SpecResources;
@@ -92,6 +106,7 @@ export interface SpecResources {
     readonly mems?: string;
   };
   readonly pids?: { readonly limit: number };
+  readonly hugepageLimits?: readonly { readonly pageSize: string; readonly limit: number }[];
   readonly unified?: Readonly<Record<string, string>>;
 }
 

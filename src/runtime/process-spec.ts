@@ -1,14 +1,23 @@
 import { hostname } from 'node:os';
 import { InvalidArgumentError } from '../errors.js';
 import { capabilitySets } from './capabilities.js';
+import type { ContainerEdits } from './cdi.js';
 import type { ContainerConfig } from './container-config.js';
-import { checkPath, containerMounts, DEFAULT_DEVICES } from './mounts.js';
-import type { RuntimeSpec, SpecNamespace } from './oci-spec.js';
+import { mergeDevices, type ResolvedDevices } from './host-devices.js';
+import {
+  checkPath,
+  containerMounts,
+  DEFAULT_DEVICES,
+  sortedByDepth,
+  specMapping,
+} from './mounts.js';
+import type { RuntimeSpec, SpecMount, SpecNamespace } from './oci-spec.js';
 import type { OpenFilesLimit } from './open-files.js';
 import { checkResources, specResources } from './resources.js';
 import type { SandboxConfig } from './sandbox-config.js';
 import { protectedPaths } from './security.js';
 import type { ResolvedUser } from './user.js';
+import { checkUserInNamespace } from './user-namespace.js';
 
 const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
@@ -37,6 +46,12 @@ export interface ProcessSpecOptions {
   readonly pidNamespacePid?: number;
   readonly openFiles: OpenFilesLimit;
   readonly hostCapabilities: bigint;
+  /** Name of a loaded AppArmor profile; absent: none. */
+  readonly appArmorProfile?: string;
+  /** Devices asked for, and for a privileged container those of the host; absent: none beyond the usual ones. */
+  readonly devices?: ResolvedDevices;
+  /** What CDI devices change; absent: nothing. */
+  readonly edits?: ContainerEdits;
 }
 
 /**
@@ -45,9 +60,11 @@ export interface ProcessSpecOptions {
  * @throws InvalidArgumentError naming what cannot work: `no command specified`, bad names, paths, limits.
  */
 export function buildProcessSpec(options: ProcessSpecOptions): RuntimeSpec {
-  const { container, sandbox, image, user } = options;
+  const { container, sandbox, image, user, devices, edits } = options;
   const { security } = container;
   checkResources(container.resources);
+  const groups = [...new Set([...user.groups, ...(edits?.additionalGids ?? [])])];
+  checkUserInNamespace({ ...user, groups }, sandbox.userNamespace);
   const paths = protectedPaths(security);
   for (const path of [...paths.masked, ...paths.readonly]) checkPath(path, 'protected path');
   const cwd = container.workingDirectory || image.workingDirectory || '/';
@@ -56,7 +73,12 @@ export function buildProcessSpec(options: ProcessSpecOptions): RuntimeSpec {
     ociVersion: '1.2.0',
     process: {
       terminal: container.terminal,
-      user: { uid: user.uid, gid: user.gid, umask: 0o022, additionalGids: user.groups },
+      user: {
+        uid: user.uid,
+        gid: user.gid,
+        umask: 0o022,
+        additionalGids: groups,
+      },
       args: processArguments(container, image),
       env: processEnvironment(options),
       cwd,
@@ -68,19 +90,32 @@ export function buildProcessSpec(options: ProcessSpecOptions): RuntimeSpec {
       }),
       rlimits: [{ type: 'RLIMIT_NOFILE', ...options.openFiles }],
       noNewPrivileges: security.noNewPrivileges,
+      ...(options.appArmorProfile === undefined
+        ? {}
+        : { apparmorProfile: options.appArmorProfile }),
       ...(container.resources.oomScoreAdj === undefined
         ? {}
         : { oomScoreAdj: container.resources.oomScoreAdj }),
     },
     root: { path: 'rootfs', readonly: security.readOnlyRootFilesystem },
     ...(sandbox.hostNetwork ? {} : { hostname: sandbox.hostname }),
-    mounts: containerMounts(container, sandbox),
+    mounts: withEdits(containerMounts(container, sandbox), edits?.mounts ?? []),
     annotations: { ...container.annotations },
     linux: {
       namespaces: namespaces(options),
-      devices: DEFAULT_DEVICES,
+      ...(sandbox.userNamespace === undefined
+        ? {}
+        : {
+            uidMappings: [specMapping(sandbox.userNamespace.uids)],
+            gidMappings: [specMapping(sandbox.userNamespace.gids)],
+          }),
+      devices: mergeDevices(DEFAULT_DEVICES, devices?.devices ?? [], edits?.devices ?? []),
       cgroupsPath: `/${options.cgroup}`,
-      resources: specResources(container.resources, { privileged: security.privileged }),
+      resources: specResources(container.resources, {
+        // Root of the pod's own user namespace must not reach what only root of the host may.
+        privileged: security.privileged && sandbox.userNamespace === undefined,
+        devices: [...(devices?.rules ?? []), ...(edits?.rules ?? [])],
+      }),
       sysctl: {},
       maskedPaths: paths.masked,
       readonlyPaths: paths.readonly,
@@ -109,8 +144,9 @@ function processArguments(container: ContainerConfig, image: ImageProcess): stri
   return argv;
 }
 
-/** The image's variables, then the container's; below both PATH, HOSTNAME, HOME and TERM where nobody sets them. */
-function processEnvironment({ container, sandbox, image, user }: ProcessSpecOptions): string[] {
+/** The image's variables, then the container's, then those of CDI devices; below all PATH, HOSTNAME, HOME and TERM where nobody sets them. */
+function processEnvironment(options: ProcessSpecOptions): string[] {
+  const { container, sandbox, image, user, edits } = options;
   const variables = new Map<string, string>([
     ['PATH', DEFAULT_PATH],
     ['HOSTNAME', sandbox.hostNetwork ? hostname() : sandbox.hostname],
@@ -130,9 +166,19 @@ function processEnvironment({ container, sandbox, image, user }: ProcessSpecOpti
     }
     variables.set(name, value);
   }
+  for (const entry of edits?.env ?? []) {
+    const at = entry.indexOf('=');
+    variables.set(entry.slice(0, at), entry.slice(at + 1));
+  }
   const environment = [...variables].map(([name, value]) => `${name}=${value}`);
   for (const entry of environment) checkExecString(entry, 'environment variable');
   return environment;
+}
+
+/** The mounts of CDI devices take the place of others at the same destination. */
+function withEdits(mounts: readonly SpecMount[], added: readonly SpecMount[]): SpecMount[] {
+  const taken = new Set(added.map(({ destination }) => destination));
+  return sortedByDepth([...mounts.filter(({ destination }) => !taken.has(destination)), ...added]);
 }
 
 function checkExecString(text: string, what: string): void {
@@ -157,5 +203,6 @@ function namespaces(options: ProcessSpecOptions): SpecNamespace[] {
     list.push({ type: 'network', path: shared('net') }, { type: 'uts', path: shared('uts') });
   }
   if (!sandbox.hostIpc) list.push({ type: 'ipc', path: shared('ipc') });
+  if (sandbox.userNamespace !== undefined) list.push({ type: 'user' });
   return list;
 }

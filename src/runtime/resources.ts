@@ -1,7 +1,7 @@
 import { InvalidArgumentError } from '../errors.js';
 import type { CgroupResources, DeviceRule } from '../native.js';
 import type { ContainerResources } from './container-config.js';
-import type { SpecResources } from './oci-spec.js';
+import type { SpecDeviceRule, SpecResources } from './oci-spec.js';
 
 /** The kernel refuses to run anything in less; a clear error instead of a container that dies at once. */
 const MEMORY_MIN_BYTES = 512 * 1024;
@@ -33,6 +33,19 @@ export function checkResources(resources: ContainerResources): void {
     if (value !== undefined && !/^([0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*)?$/.test(value)) {
       throw new InvalidArgumentError(
         `Resource "${name}": expected a list such as "0-2,4", received ${JSON.stringify(value.slice(0, 100))}`,
+      );
+    }
+  }
+  for (const { pageSize, limitBytes } of resources.hugepageLimits ?? []) {
+    // The size becomes part of a file's name.
+    if (!/^[1-9][0-9]{0,5}[KMGT]B$/.test(pageSize)) {
+      throw new InvalidArgumentError(
+        `Resource "hugepageLimits": expected a page size such as "2MB", received ${JSON.stringify(pageSize.slice(0, 100))}`,
+      );
+    }
+    if (!Number.isSafeInteger(limitBytes) || limitBytes < 0) {
+      throw new InvalidArgumentError(
+        `Resource "hugepageLimits": expected a number of bytes for ${pageSize}, received ${limitBytes}`,
       );
     }
   }
@@ -72,10 +85,10 @@ const ALL_DEVICES: readonly DeviceRule[] = [
   { allow: true, type: 'a', major: -1, minor: -1, access: 'rwm' },
 ];
 
-/** The `linux.resources` of a container with these limits. */
+/** The `linux.resources` of a container with these limits; `devices`: what it may use beyond the usual ones. */
 export function specResources(
   resources: ContainerResources,
-  options: { readonly privileged: boolean },
+  options: { readonly privileged: boolean; readonly devices?: readonly SpecDeviceRule[] },
 ): SpecResources {
   const cpu = defined({
     shares: resources.cpuShares,
@@ -90,16 +103,27 @@ export function specResources(
   });
   const rules = options.privileged ? ALL_DEVICES : DEFAULT_DEVICE_RULES;
   return {
-    devices: rules.map(({ allow, type, major, minor, access }) => ({
-      allow,
-      type,
-      ...(major >= 0 ? { major } : {}),
-      ...(minor >= 0 ? { minor } : {}),
-      access,
-    })),
+    devices: [
+      ...rules.map(({ allow, type, major, minor, access }) => ({
+        allow,
+        type,
+        ...(major >= 0 ? { major } : {}),
+        ...(minor >= 0 ? { minor } : {}),
+        access,
+      })),
+      ...(options.privileged ? [] : (options.devices ?? [])),
+    ],
     ...(Object.keys(memory).length > 0 ? { memory } : {}),
     ...(Object.keys(cpu).length > 0 ? { cpu } : {}),
     ...(resources.pidsLimit === undefined ? {} : { pids: { limit: resources.pidsLimit } }),
+    ...(resources.hugepageLimits === undefined
+      ? {}
+      : {
+          hugepageLimits: resources.hugepageLimits.map(({ pageSize, limitBytes }) => ({
+            pageSize,
+            limit: limitBytes,
+          })),
+        }),
     ...(resources.unified === undefined ? {} : { unified: resources.unified }),
   };
 }
@@ -117,6 +141,10 @@ export function cgroupResources(resources: SpecResources): CgroupResources {
       memorySwapLimitBytes: resources.memory?.swap,
       pidsLimit: resources.pids?.limit,
       unified: resources.unified,
+      hugepageLimits: resources.hugepageLimits?.map(({ pageSize, limit }) => ({
+        pageSize,
+        limitBytes: limit,
+      })),
     }),
     devices: resources.devices.map((rule) => ({
       allow: rule.allow,

@@ -42,16 +42,38 @@ export class SeccompCompiler {
     profile: 'default' | { readonly path: string },
     capabilities: readonly string[],
   ): Promise<Uint8Array> {
-    if (profile === 'default') {
-      return this.#compiled(JSON.stringify(defaultSeccompProfile(capabilities)));
-    }
+    const json = await this.#json(profile, capabilities);
+    if (profile === 'default') return this.#compiled(json);
     try {
-      return await this.#compiled(await readProfile(profile.path));
+      return await this.#compiled(json);
     } catch (cause) {
-      throw new InvalidArgumentError(
-        `Cannot use the seccomp profile "${profile.path}": ${describeError(cause)}`,
-        { cause },
-      );
+      throw unusableProfile(profile, cause);
+    }
+  }
+
+  /**
+   * The same profile as the OCI runtime-spec's `linux.seccomp` object, for a runtime that compiles by itself.
+   * @throws InvalidArgumentError for a profile that cannot be read or compiled.
+   */
+  async profile(
+    profile: 'default' | { readonly path: string },
+    capabilities: readonly string[],
+  ): Promise<object> {
+    const json = await this.#json(profile, capabilities);
+    // A runtime says less clearly what is wrong with it.
+    if (profile !== 'default') await this.filter(profile, capabilities);
+    return JSON.parse(json) as object;
+  }
+
+  async #json(
+    profile: 'default' | { readonly path: string },
+    capabilities: readonly string[],
+  ): Promise<string> {
+    if (profile === 'default') return JSON.stringify(defaultSeccompProfile(capabilities));
+    try {
+      return await readProfile(profile.path);
+    } catch (cause) {
+      throw unusableProfile(profile, cause);
     }
   }
 
@@ -76,6 +98,13 @@ export class SeccompCompiler {
     await keepProgram(this.#directory, path, program);
     return program;
   }
+}
+
+function unusableProfile({ path }: { readonly path: string }, cause: unknown): Error {
+  return new InvalidArgumentError(
+    `Cannot use the seccomp profile "${path}": ${describeError(cause)}`,
+    { cause },
+  );
 }
 
 const sha256Hex = (bytes: string | Uint8Array) => createHash('sha256').update(bytes).digest('hex');

@@ -1,5 +1,6 @@
 import { constants } from 'node:os';
 import { StartError } from '../errors.js';
+import { explainRuntimeFailure } from './oci-failure.js';
 import type { Failed } from './supervisor-answers.js';
 
 /** Name of an errno value, `E<number>` for one that this node does not know. */
@@ -12,7 +13,8 @@ export function errnoName(errno: number): string {
  * The error of a container that could not be started, told to a person: which step failed, on what, and what to do about the usual causes.
  * `what` names the container: `container "web"`.
  */
-export function startError(what: string, failed: Failed): StartError {
+export function startError(what: string, answer: Failed): StartError {
+  const failed = explainRuntimeFailure(answer);
   const errnoCode = failed.errno === 0 ? 'CHECK' : errnoName(failed.errno);
   const detail = explain(failed, errnoCode);
   return new StartError(`Cannot start ${what}: ${detail} (step ${failed.step}, ${errnoCode})`, {

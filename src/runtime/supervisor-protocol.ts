@@ -1,4 +1,6 @@
+import { encodeOci, type LaunchOci } from './launch-oci.js';
 import { RecordWriter } from './record-codec.js';
+import type { IdMapping } from './sandbox-config.js';
 
 /**
  * Numbers and messages of the supervisor protocol. `native/supervisor/protocol.h` holds the same numbers; a test compares the files.
@@ -56,6 +58,14 @@ export interface SandboxSpec {
   readonly sandboxCgroups: readonly string[];
   /** Size of the /dev/shm that the sandbox's containers share; absent: 64 MiB. */
   readonly shmSizeBytes?: number;
+  /** A user namespace of the sandbox's own, which owns its other namespaces. */
+  readonly userNamespace?: IdMaps;
+}
+
+/** Ranges of the ids of a user namespace. */
+export interface IdMaps {
+  readonly uids: readonly IdMapping[];
+  readonly gids: readonly IdMapping[];
 }
 
 export function encodeSandboxSpec(spec: SandboxSpec): Uint8Array {
@@ -73,7 +83,13 @@ export function encodeSandboxSpec(spec: SandboxSpec): Uint8Array {
   writer.number(9, OnOwnerExit[spec.onOwnerExit]);
   for (const directory of spec.sandboxCgroups) writer.string(10, directory);
   if (spec.shmSizeBytes !== undefined) writer.number(11, spec.shmSizeBytes);
+  for (const range of spec.userNamespace?.uids ?? []) writer.bytes(12, encodeIdRange(range));
+  for (const range of spec.userNamespace?.gids ?? []) writer.bytes(13, encodeIdRange(range));
   return writer.finish();
+}
+
+function encodeIdRange({ containerId, hostId, length }: IdMapping): Buffer {
+  return new RecordWriter().number(1, containerId).number(2, hostId).number(3, length).finish();
 }
 
 /** A mount inside the container; see PROTOCOL.md, LaunchSpec field 18. */
@@ -91,6 +107,10 @@ export interface LaunchMount {
   readonly recursiveReadonly?: boolean;
   /** Index among the frame's descriptors of what to bind: a file, a directory or a detached mount. */
   readonly sourceFd?: number;
+  /** For `bind`: the ids of its files as they are seen. */
+  readonly idMaps?: IdMaps;
+  /** What of `sourceFd`, a detached mount, to bind: relative, resolved in it. */
+  readonly subPath?: string;
 }
 
 export interface LaunchDevice {
@@ -164,6 +184,16 @@ export interface LaunchSpec {
   readonly directories?: readonly string[];
   /** Signal of SHUTDOWN before SIGKILL; absent: SIGTERM. */
   readonly stopSignal?: number;
+  /** Of an exec: its record is dropped as soon as its end has been told, without FORGET. */
+  readonly forgetOnExit?: boolean;
+  /** Of an exec: it lives in a cgroup of its own inside the container's, so that SIGKILL reaches every descendant. */
+  readonly ownCgroup?: boolean;
+  /** Of an exec with a terminal: the frame's last descriptor is a stream socket that carries the terminal's bytes both ways; see PROTOCOL.md. */
+  readonly terminalClient?: boolean;
+  /** Loaded AppArmor profile that the program is confined by. */
+  readonly appArmorProfile?: string;
+  /** Absent: the supervisor makes the container itself. An exec goes the way of its container. */
+  readonly oci?: LaunchOci;
 }
 
 export function encodeLaunchSpec(spec: LaunchSpec): Uint8Array {
@@ -239,6 +269,11 @@ export function encodeLaunchSpec(spec: LaunchSpec): Uint8Array {
   }
   number(40, spec.stopSignal);
   texts(41, spec.directories);
+  flag(65, spec.forgetOnExit);
+  flag(66, spec.ownCgroup);
+  flag(67, spec.terminalClient);
+  text(42, spec.appArmorProfile);
+  if (spec.oci !== undefined) encodeOci(writer, spec.oci);
   return writer.finish();
 }
 
@@ -250,6 +285,9 @@ function encodeMount(mount: LaunchMount): Buffer {
   if (mount.data !== undefined) writer.string(6, mount.data);
   if (mount.recursiveReadonly === true) writer.boolean(7, true);
   if (mount.sourceFd !== undefined) writer.number(8, mount.sourceFd + 1);
+  for (const range of mount.idMaps?.uids ?? []) writer.bytes(9, encodeIdRange(range));
+  for (const range of mount.idMaps?.gids ?? []) writer.bytes(10, encodeIdRange(range));
+  if (mount.subPath !== undefined) writer.string(11, mount.subPath);
   return writer.finish();
 }
 
@@ -278,7 +316,7 @@ export function encodeId(id: string): Uint8Array {
 }
 
 /** What GIVE_DESCRIPTORS can be asked for; `layers`: mounts kept under the keys. */
-export type DescriptorName = 'net' | 'ipc' | 'uts' | 'pid' | 'layers';
+export type DescriptorName = 'net' | 'ipc' | 'uts' | 'pid' | 'user' | 'layers';
 
 export function encodeGiveDescriptors(give: {
   readonly what: readonly DescriptorName[];

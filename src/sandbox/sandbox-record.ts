@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import type { Config } from '../config.js';
+import type { ResolvedHandler } from '../runtime/handlers.js';
 import type { SandboxConfig } from '../runtime/sandbox-config.js';
 import type { ProcessIdentity } from './process-identity.js';
 
@@ -27,13 +28,15 @@ export interface SandboxRecord {
   readonly owner: ProcessIdentity;
   readonly supervisor?: ProcessIdentity;
   readonly bootId: string;
+  /** What runs its containers; absent in records of earlier versions: the supervisor itself. */
+  readonly handler?: ResolvedHandler;
   /** Relative cgroup of the sandbox; those of its containers lie below. */
   readonly cgroup: string;
   /** Relative cgroup of the supervisor, outside the sandbox's: an OOM kill there must not take the process that reports it. */
   readonly supervisorCgroup: string;
   /** Absent with the host's network. */
   readonly ip?: string;
-  /** Of the other address family, or of further interfaces. */
+  /** Further addresses, of the other family or of further interfaces. */
   readonly additionalIps?: readonly string[];
   /** Path of the network namespace while the supervisor lives; absent with the host's network. */
   readonly netnsPath?: string;
@@ -60,6 +63,10 @@ export interface SandboxPaths {
   readonly runDirectory: string;
   readonly controlSocket: string;
   readonly exits: string;
+  /** State of an OCI runtime that has no directory of its own. */
+  readonly ociRoot: string;
+  /** Bundle of one of its containers. */
+  readonly bundle: (containerId: string) => string;
 }
 
 export function sandboxPaths(config: Pick<Config, 'run'>, id: string): SandboxPaths {
@@ -68,5 +75,7 @@ export function sandboxPaths(config: Pick<Config, 'run'>, id: string): SandboxPa
     runDirectory,
     controlSocket: join(runDirectory, 'control.sock'),
     exits: join(runDirectory, 'exit'),
+    ociRoot: join(runDirectory, 'oci'),
+    bundle: (containerId) => join(runDirectory, containerId),
   };
 }

@@ -4,6 +4,7 @@ import { InvalidArgumentError } from '../errors.js';
 import type { NativeBinding } from '../native.js';
 import type { Collection } from '../record-store.js';
 import type { Rollback } from '../rollback.js';
+import type { RuntimeHandlers } from '../runtime/handlers.js';
 import type { OpenFilesLimit } from '../runtime/open-files.js';
 import { SupervisorClient } from '../runtime/supervisor.js';
 import { encodeSandboxSpec } from '../runtime/supervisor-protocol.js';
@@ -17,13 +18,20 @@ export interface SandboxParts {
   readonly config: Pick<Config, 'run' | 'cgroupParent'>;
   readonly native: Pick<
     NativeBinding,
-    'Channel' | 'createCgroup' | 'killCgroup' | 'removeCgroup' | 'spawnSupervisor'
+    | 'Channel'
+    | 'createCgroup'
+    | 'killCgroup'
+    | 'readCgroupStats'
+    | 'removeCgroup'
+    | 'spawnSupervisor'
+    | 'updateCgroup'
   >;
   readonly network: PodNetwork;
   readonly sandboxes: Collection<SandboxRecord>;
   readonly supervisorPath: string;
   readonly openFiles: OpenFilesLimit;
   readonly telemetry?: Telemetry;
+  readonly handlers: Pick<RuntimeHandlers, 'resolve'>;
 }
 
 /** A sandbox under construction; each step fills something in. */
@@ -103,6 +111,14 @@ async function startSupervisor(parts: SandboxParts, build: SandboxBuild, rollbac
       openFiles: parts.openFiles,
       onOwnerExit: config.onOwnerExit,
       sandboxCgroups: build.sandboxCgroups,
+      ...(config.userNamespace === undefined
+        ? {}
+        : {
+            userNamespace: {
+              uids: [config.userNamespace.uids],
+              gids: [config.userNamespace.gids],
+            },
+          }),
     }),
     timeoutMs: SPAWN_TIMEOUT_MS,
   });
@@ -129,11 +145,11 @@ async function connect(parts: SandboxParts, build: SandboxBuild, rollback: Rollb
 }
 
 async function attachNetwork(parts: SandboxParts, build: SandboxBuild, rollback: Rollback) {
-  const { id, netnsPath } = build.record;
+  const { id, netnsPath, config } = build.record;
   if (netnsPath === undefined) return;
-  const { ip } = await parts.network.attach(id, netnsPath);
+  const { ip, additionalIps } = await parts.network.attach(id, { netnsPath, config });
   rollback.add('network', () => parts.network.detach(id));
-  build.record = { ...build.record, ip };
+  build.record = { ...build.record, ip, ...(additionalIps.length > 0 ? { additionalIps } : {}) };
 }
 
 async function markReady(parts: SandboxParts, build: SandboxBuild, _rollback: Rollback) {

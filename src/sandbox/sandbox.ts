@@ -1,12 +1,15 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { describeError, FailedPreconditionError, NotFoundError, RuntimeError } from '../errors.js';
+import type { CgroupResources } from '../native.js';
 import { Rollback } from '../rollback.js';
+import { changedLimits, mergeResources } from '../runtime/resource-update.js';
+import { checkResources } from '../runtime/resources.js';
 import type { SandboxConfig } from '../runtime/sandbox-config.js';
 import { SupervisorClient } from '../runtime/supervisor.js';
 import type { Exited } from '../runtime/supervisor-answers.js';
 import { SupervisorGoneError } from '../runtime/supervisor-errors.js';
 import { NO_TELEMETRY } from '../telemetry.js';
-import { checkSandboxConfig } from './check-config.js';
+import { checkHandlerFeatures, checkSandboxConfig } from './check-config.js';
 import { KeyedLock } from './keyed-lock.js';
 import { currentBootId, isAlive, ownIdentity } from './process-identity.js';
 import {
@@ -23,6 +26,7 @@ import {
   type SandboxBuild,
   type SandboxParts,
 } from './sandbox-steps.js';
+import { type SandboxStats, SandboxStatsReader } from './stats.js';
 
 /** Grace period of a stop whose caller names none; Kubernetes' own default. */
 const DEFAULT_GRACE_MS = 30_000;
@@ -52,10 +56,12 @@ export class SandboxService {
   readonly #locks = new KeyedLock();
   readonly #observers = new Set<SandboxObserver>();
   readonly #endings = new Set<Promise<void>>();
+  readonly #stats: SandboxStatsReader;
   #closing = false;
 
   constructor(parts: SandboxParts) {
     this.#parts = parts;
+    this.#stats = new SandboxStatsReader(parts.native);
   }
 
   observe(observer: SandboxObserver): void {
@@ -72,7 +78,7 @@ export class SandboxService {
 
   /**
    * Makes a sandbox, step by step; when one fails, everything before it is undone. The engine owns it afterwards.
-   * @throws InvalidArgumentError for a configuration that cannot work; otherwise the failed step's error, with its code.
+   * @throws InvalidArgumentError for a configuration that cannot work, or a runtime handler that is not configured; otherwise the failed step's error, with its code.
    */
   run(config: SandboxConfig, options: { signal?: AbortSignal } = {}): Promise<SandboxRecord> {
     const { telemetry = NO_TELEMETRY } = this.#parts;
@@ -84,6 +90,8 @@ export class SandboxService {
   async #run(config: SandboxConfig, options: { signal?: AbortSignal }): Promise<SandboxRecord> {
     checkSandboxConfig(config);
     const { config: settings } = this.#parts;
+    const handler = await this.#parts.handlers.resolve(config.runtimeHandler);
+    checkHandlerFeatures(config, handler);
     const id = newId();
     const build: SandboxBuild = {
       record: {
@@ -92,6 +100,7 @@ export class SandboxService {
         state: 'initializing',
         owner: ownIdentity(),
         bootId: currentBootId(),
+        handler,
         cgroup: `${config.cgroupParent ?? settings.cgroupParent}/${id}`,
         supervisorCgroup: `${settings.cgroupParent}.supervisors/${id}`,
         createdAtNanos: nowNanos(),
@@ -188,6 +197,33 @@ export class SandboxService {
     return undefined;
   }
 
+  /** What a whole sandbox uses; zeros where it does not run. @throws NotFoundError. */
+  async stats(id: string, options: { readonly processes?: boolean } = {}): Promise<SandboxStats> {
+    return this.#stats.read(this.#require(id), options);
+  }
+
+  /**
+   * Changes limits of the whole sandbox; what is absent stays as it is.
+   * @throws NotFoundError, FailedPreconditionError when it does not run, InvalidArgumentError, NativeError when the kernel refuses.
+   */
+  updateResources(id: string, resources: CgroupResources): Promise<void> {
+    return this.#locks.run(id, async () => {
+      const { state, cgroup, config } = this.#require(id);
+      if (state !== 'ready') {
+        throw new FailedPreconditionError(
+          `Cannot update the resources of sandbox "${config.name}": it is ${state}`,
+        );
+      }
+      const merged = mergeResources(config.resources ?? {}, resources);
+      checkResources(merged);
+      await this.#parts.native.updateCgroup(cgroup, changedLimits(resources, merged));
+      await this.#update(id, (current) => ({
+        ...current,
+        config: { ...current.config, resources: merged },
+      }));
+    });
+  }
+
   /** Records that a sandbox of which no supervisor is left has ended, and gives back what it held. Idempotent. */
   finish(id: string, reason: SandboxReason): Promise<void> {
     return this.#locks.run(id, async () => {
@@ -206,6 +242,12 @@ export class SandboxService {
     this.#closing = true;
     for (const id of [...this.#clients.keys()]) this.#drop(id);
     await Promise.all(this.#endings);
+  }
+
+  #require(id: string): SandboxRecord {
+    const record = this.get(id);
+    if (record === undefined) throw new NotFoundError(`Sandbox "${id}" does not exist`);
+    return record;
   }
 
   #connect(id: string, ownership: 'take' | 'observe'): Promise<SupervisorClient> {
@@ -273,7 +315,7 @@ export class SandboxService {
     if (record.bootId === currentBootId()) await killSandboxProcesses(this.#parts, record);
     for (const observer of this.#observers) await observer.sandboxEnded(record, reason);
     if (!record.config.hostNetwork) await this.#parts.network.detach(record.id);
-    await this.#update(record.id, ({ ip, netnsPath, supervisor, ...rest }) => ({
+    await this.#update(record.id, ({ ip, additionalIps, netnsPath, supervisor, ...rest }) => ({
       ...rest,
       state: 'notready',
       reason: rest.reason ?? reason,

@@ -1,5 +1,5 @@
 import { FailedPreconditionError } from '../errors.js';
-import type { NetworkLink } from '../native.js';
+import type { NetworkLink } from '../native-network.js';
 import { formatSubnet, type Ipv4Subnet, overlaps, parseSubnet } from './ipv4.js';
 
 /** Where subnets are taken from when the configuration names none, and how large they are: 4,093 pods each, 128 of them. */

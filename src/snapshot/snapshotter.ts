@@ -40,6 +40,17 @@ export interface SnapshotterOptions {
 export interface PrepareOptions {
   /** An overlay without a writable layer: no directory is made. */
   readonly readOnly?: boolean;
+  /** The ids of a pod's own user namespace; absent: the machine's. */
+  readonly ids?: MappedIds;
+}
+
+/** Layers are seen through the maps of a user namespace; what a container writes has the machine's ids from the start. */
+export interface MappedIds {
+  /** The namespace, open for the length of the call. */
+  readonly userNamespaceFd: number;
+  /** The machine's id of its root; uids and gids are mapped alike. */
+  readonly hostId: number;
+  readonly length: number;
 }
 
 /**
@@ -70,12 +81,14 @@ export class Snapshotter {
     options: PrepareOptions = {},
   ): Promise<number> {
     const lower = await this.#options.layers.lowerOf(chain);
+    const { ids } = options;
     const upper =
-      options.readOnly === true ? {} : { upper: await this.#writable(containerId, lower) };
+      options.readOnly === true ? {} : { upper: await this.#writable(containerId, lower, ids) };
     return this.#options.native.mountOverlay({
       lower,
       ...upper,
       volatile: false,
+      ...(ids === undefined ? {} : { userNamespaceFd: ids.userNamespaceFd }),
       linkDirectory: statePaths(this.#options).links,
       supervisorPath: this.#options.supervisorPath,
     });
@@ -136,6 +149,7 @@ export class Snapshotter {
   async #writable(
     containerId: string,
     lower: readonly OverlayLower[],
+    ids: MappedIds | undefined,
   ): Promise<{ upperDirectory: string; workDirectory: string }> {
     const directory = this.#directoryOf(containerId);
     const upperDirectory = join(directory, 'upper');
@@ -149,7 +163,7 @@ export class Snapshotter {
     await mkdir(workDirectory, { recursive: true, mode: 0o700 });
     try {
       await mkdir(upperDirectory);
-      await chown(upperDirectory, uid, gid);
+      await chown(upperDirectory, mapped(uid, ids), mapped(gid, ids));
       // Not by mkdir: the umask would take bits away.
       await chmod(upperDirectory, mode & 0o7777);
     } catch (error) {
@@ -174,6 +188,12 @@ export class Snapshotter {
       .finally(() => this.#deletions.delete(deletion));
     this.#deletions.add(deletion);
   }
+}
+
+/** An id that the namespace does not have becomes its root's: the directory would belong to nobody. */
+function mapped(id: number, ids: MappedIds | undefined): number {
+  if (ids === undefined) return id;
+  return id < ids.length ? ids.hostId + id : ids.hostId;
 }
 
 async function listDirectoryOrNothing(path: string): Promise<string[]> {

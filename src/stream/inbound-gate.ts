@@ -1,4 +1,9 @@
-import type { ChannelStream } from './channel-stream.js';
+/** A stream behind the gate. */
+export interface GatedStream {
+  /** What has come and was not read yet. */
+  readonly waitingBytes: number;
+  readonly destroyed: boolean;
+}
 
 /**
  * Says when a connection must not be read any further, because what has come for its streams is not being taken. A stream is
@@ -9,7 +14,7 @@ export class InboundGate {
   readonly #streamBytes: number;
   readonly #totalBytes: number;
   #bufferedBytes = 0;
-  #held: { readonly stream: ChannelStream; readonly open: () => void } | undefined;
+  #held: { readonly stream: GatedStream; readonly open: () => void } | undefined;
 
   constructor(limits: {
     readonly streamBufferBytes: number;
@@ -19,18 +24,13 @@ export class InboundGate {
     this.#totalBytes = limits.connectionBufferBytes;
   }
 
-  /** What waits on all streams. */
-  get bufferedBytes(): number {
-    return this.#bufferedBytes;
-  }
-
   /** Whether the gate is closed. */
   get isHeld(): boolean {
     return this.#held !== undefined;
   }
 
   /** To be asked after each delivery to `stream`: undefined if reading goes on, else a promise for the time when it does. */
-  hold(stream: ChannelStream): Promise<void> | undefined {
+  hold(stream: GatedStream): Promise<void> | undefined {
     if (stream.waitingBytes < this.#streamBytes && this.#bufferedBytes < this.#totalBytes) {
       return undefined;
     }

@@ -21,7 +21,8 @@ const MAX_MESSAGE_CHARACTERS = 4096;
 
 /**
  * Forwards one connection: dials, copies both ways with their ends, tells a failure on the error stream. Neither failure nor
- * success touches the connection that carries the two streams. Never throws; both streams are closed when it resolves.
+ * success touches the connection that carries the two streams; that clients close it themselves when they read a text on an
+ * error stream is why none is written without need. Never throws; both streams are closed when it resolves.
  * @see contracts/streaming.md section 4
  */
 export async function forwardConnection(options: ForwardOptions): Promise<void> {
@@ -31,11 +32,15 @@ export async function forwardConnection(options: ForwardOptions): Promise<void> 
     const peer = await dial(options);
     try {
       await joinStreams(data, peer, lingerMs);
+    } catch (cause) {
+      // A text would make the client give up all its connections (kubernetes#74551), and such an end is daily business.
+      if (!isReset(cause)) throw cause;
     } finally {
       peer.destroy();
     }
   } catch (cause) {
-    if (error.writable) {
+    // The same goes for a connection that the client itself has given up while it was being made.
+    if (error.writable && !data.destroyed) {
       const text = `error forwarding ${options.what}: ${describeError(cause)}`;
       error.write(text.slice(0, MAX_MESSAGE_CHARACTERS));
     }
@@ -83,7 +88,10 @@ async function dial({ data, connect, dialMs }: ForwardOptions): Promise<Duplex> 
 function joinStreams(data: ChannelStream, peer: Duplex, lingerMs: number): Promise<void> {
   return new Promise((resolve, reject) => {
     let linger: NodeJS.Timeout | undefined;
+    let isSettled = false;
     const settle = (cause?: Error | null) => {
+      if (isSettled) return;
+      isSettled = true;
       clearTimeout(linger);
       data.unpipe(peer);
       peer.unpipe(data);
@@ -93,13 +101,24 @@ function joinStreams(data: ChannelStream, peer: Duplex, lingerMs: number): Promi
     const endOf = (from: Duplex, to: Duplex) => {
       from.once('end', () => {
         if (to.readableEnded) return;
-        // Silence counts only while nothing that has been read is still on its way to a slow reader.
-        const check = () => {
-          if (from.writableLength > 0) linger = setTimeout(check, lingerMs);
-          else settle();
+        let moved = 0;
+        const watch = () => {
+          if (isSettled) return;
+          linger = setTimeout(() => {
+            const before = moved;
+            // After a stall of this whole process the timer comes first, and what has arrived meanwhile right behind it.
+            setImmediate(() => {
+              // Silence counts only while nothing that has been read is still on its way to a slow reader.
+              if (moved !== before || from.writableLength > 0) watch();
+              else settle();
+            });
+          }, lingerMs);
         };
-        linger = setTimeout(check, lingerMs);
-        to.on('data', () => linger?.refresh());
+        to.on('data', () => {
+          moved++;
+          linger?.refresh();
+        });
+        watch();
       });
       to.once('finish', () => {
         if (from.writableFinished) settle();
@@ -114,6 +133,12 @@ function joinStreams(data: ChannelStream, peer: Duplex, lingerMs: number): Promi
     peer.pipe(data);
     if (data.destroyed) settle();
   });
+}
+
+/** Whether the pod has broken an established connection off. */
+function isReset(cause: unknown): boolean {
+  const code = cause instanceof Error && 'code' in cause ? cause.code : undefined;
+  return code === 'ECONNRESET' || code === 'EPIPE';
 }
 
 /** Waits for the client's end of the stream, and resets it if that does not come. */

@@ -18,7 +18,7 @@ export async function runProcess(
     await backend.attach(request, streams);
     return { exitCode: 0 };
   } catch (error) {
-    return { error };
+    return { error, doing: kind === 'exec' ? 'executing command in' : 'attaching to' };
   }
 }
 

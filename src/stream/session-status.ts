@@ -1,7 +1,9 @@
 import { describeError, StartError } from '../errors.js';
 
 /** How a session ended: with the exit code of its process, or because of an error. */
-export type SessionOutcome = { readonly exitCode: number } | { readonly error: unknown };
+export type SessionOutcome =
+  | { readonly exitCode: number }
+  | { readonly error: unknown; readonly doing: 'executing command in' | 'attaching to' };
 
 /** From which side an outcome is told: as text, empty for success, or since version 4 as a `Status` object of Kubernetes. */
 export type StatusForm = 'text' | 'json';
@@ -35,12 +37,12 @@ function describeExit(exitCode: number): Failure {
   };
 }
 
-function describeFailure({ error }: { readonly error: unknown }): Failure {
+function describeFailure({ error, doing }: Extract<SessionOutcome, { error: unknown }>): Failure {
   const why = describeError(error).slice(0, MAX_MESSAGE_CHARACTERS);
   const exitCode = exitCodeOfStart(error);
   return {
     reason: 'InternalError',
-    message: `Internal error occurred: error executing command in container: ${why}`,
+    message: `Internal error occurred: error ${doing} container: ${why}`,
     code: 500,
     // Clients show the message of this reason; those who want the number a shell would give find it too.
     ...(exitCode === undefined ? {} : { details: exitCodeCause(exitCode) }),

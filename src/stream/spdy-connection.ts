@@ -75,11 +75,6 @@ export class SpdyConnection {
     if (transport.destroyed) queueMicrotask(() => this.#lose());
   }
 
-  /** Streams that are open in at least one direction. */
-  get openStreams(): number {
-    return this.#streams.size;
-  }
-
   /** Resets what is still open, says goodbye, and resolves when the connection is closed, at the latest after the time for that. */
   async close(): Promise<void> {
     if (!this.#isOpen) return;

@@ -4,14 +4,17 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { loadConfig, statePaths } from '../../src/config.js';
 import { ContainerService } from '../../src/container/container.js';
+import { ContainerEvents } from '../../src/container/events.js';
 import { type RecoverReport, recover } from '../../src/container/recover.js';
 import type { ContainerRecord } from '../../src/container/state.js';
 import { type Digest, digestOf } from '../../src/digest.js';
 import type { Collection } from '../../src/record-store.js';
 import { RecordStore } from '../../src/record-store.js';
 import type { ContainerConfig } from '../../src/runtime/container-config.js';
+import { RuntimeHandlers } from '../../src/runtime/handlers.js';
+import { NO_FEATURES } from '../../src/runtime/oci-features.js';
 import type { SandboxConfig } from '../../src/runtime/sandbox-config.js';
-import type { PodNetwork } from '../../src/sandbox/pod-network.js';
+import { NETWORK_READY, type PodNetwork } from '../../src/sandbox/pod-network.js';
 import { SandboxService } from '../../src/sandbox/sandbox.js';
 import type { SandboxRecord } from '../../src/sandbox/sandbox-record.js';
 import { Snapshotter } from '../../src/snapshot/snapshotter.js';
@@ -28,7 +31,7 @@ export class FakeNetwork implements PodNetwork {
   async attach(sandboxId: string) {
     if (this.failure !== undefined) throw this.failure;
     this.attached.add(sandboxId);
-    return { ip: '10.88.0.2', gateway: '10.88.0.1', macAddress: '02:00:00:00:00:01' };
+    return { ip: '10.88.0.2', additionalIps: [] };
   }
 
   async detach(sandboxId: string) {
@@ -38,12 +41,17 @@ export class FakeNetwork implements PodNetwork {
   async collect(isLive: (id: string) => boolean) {
     for (const id of [...this.attached]) if (!isLive(id)) this.attached.delete(id);
   }
+
+  async status() {
+    return NETWORK_READY;
+  }
 }
 
 /** One engine's sandboxes and containers over a machine of fakes. */
 export interface FakeEngine {
   readonly sandboxes: SandboxService;
   readonly containers: ContainerService;
+  readonly events: ContainerEvents;
   readonly sandboxRecords: Collection<SandboxRecord>;
   readonly containerRecords: Collection<ContainerRecord>;
   recover(options?: { readonly adopt?: boolean }): Promise<RecoverReport>;
@@ -76,9 +84,13 @@ export class EngineRig {
       cgroupParent: 'cais-fake',
     });
     const { native } = this.machine;
-    const sandboxRecords = this.#store.collection<SandboxRecord>('sandboxes');
-    const containerRecords = this.#store.collection<ContainerRecord>('containers');
+    const events = new ContainerEvents();
+    const sandboxRecords = events.sandboxes(this.#store.collection<SandboxRecord>('sandboxes'));
+    const containerRecords = events.containers(
+      this.#store.collection<ContainerRecord>('containers'),
+    );
     const sandboxes = new SandboxService({
+      handlers: new RuntimeHandlers({ config, nativeFeatures: NO_FEATURES }),
       config,
       native,
       network: this.network,
@@ -121,13 +133,14 @@ export class EngineRig {
               }
             : undefined,
       },
-      seccomp: { filter: async () => new Uint8Array(8) },
+      seccomp: { filter: async () => new Uint8Array(8), profile: async () => ({}) },
       openFiles: { soft: 1024, hard: 4096 },
       hostCapabilities: (1n << 41n) - 1n,
     });
     const engine: FakeEngine = {
       sandboxes,
       containers,
+      events,
       sandboxRecords,
       containerRecords,
       recover: ({ adopt = true } = {}) =>

@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { CgroupStats } from '../../src/cgroup-stats.js';
 import { NativeError } from '../../src/errors.js';
 import type {
   CgroupResources,
@@ -12,6 +13,7 @@ import type {
 } from '../../src/native.js';
 import { RecordReader, RecordWriter } from '../../src/runtime/record-codec.js';
 import { FrameType, PROTOCOL_VERSION } from '../../src/runtime/supervisor-protocol.js';
+import { NO_USAGE } from '../../src/sandbox/cgroup-usage.js';
 
 interface FakeContainer {
   readonly id: string;
@@ -282,6 +284,9 @@ class FakeChannel implements Channel {
 export class FakeMachine {
   readonly supervisors = new Map<string, FakeSupervisor>();
   readonly cgroups = new Map<string, CgroupResources>();
+  readonly oomScores = new Map<string, number>();
+  /** What every cgroup uses. */
+  usage: Partial<CgroupStats> = {};
   /** Names of native functions that fail next, with the error. */
   readonly failures = new Map<string, Error>();
 
@@ -303,18 +308,26 @@ export class FakeMachine {
         if (known === path || known.startsWith(`${path}/`)) this.cgroups.delete(known);
       }
     },
-    readCgroupStats: async (_path: string) => ({
-      cpuUsageNanos: 1,
-      memoryUsageBytes: 2,
-      memoryWorkingSetBytes: 3,
-      memoryLimitBytes: 4,
-      pids: 5,
-      oomKills: 0,
-    }),
+    readCgroupStats: async (path: string) => {
+      this.#maybeFail('readCgroupStats');
+      if (!this.cgroups.has(path)) throw new NativeError({ code: 'ENOENT', message: 'No cgroup' });
+      return { ...NO_USAGE, ...this.usage };
+    },
+    updateCgroup: async (path: string, resources: CgroupResources) => {
+      this.#maybeFail('updateCgroup');
+      this.cgroups.set(path, { ...this.cgroups.get(path), ...resources });
+    },
+    setOomScore: async (path: string, score: number) => {
+      this.oomScores.set(path, score);
+    },
+    createSocketPair: () => {
+      throw new Error('The fake has no sockets');
+    },
     createPipe: () => {
       throw new Error('The fake has no pipes');
     },
     spawnSupervisor: (options: SpawnSupervisorOptions) => this.#spawn(options),
+    kindInRoot: async () => null,
     readFileInRoot: async (_rootFd: number, path: string, _maxBytes: number) =>
       path === '/etc/passwd' ? Buffer.from('root:x:0:0::/root:/bin/sh\n') : null,
   };

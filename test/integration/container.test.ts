@@ -1,18 +1,21 @@
 import { readFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { execCommand } from '../../src/container/exec.js';
 import type { ContainerConfig } from '../../src/runtime/container-config.js';
 import { ContainerRig, type RigEngine } from '../fixtures/container-rig.js';
+import { usableHandlers } from '../fixtures/usable-handlers.js';
 
 const isRoot = process.getuid?.() === 0;
 if (!isRoot) console.warn('skipped: containers need root');
 
-describe.skipIf(!isRoot)('a container', () => {
+const handlers = isRoot ? await usableHandlers() : ['native'];
+
+describe.skipIf(!isRoot).each(handlers)('a container of the handler %s', (handler) => {
   let rig: ContainerRig;
   let engine: RigEngine;
 
   beforeEach(async () => {
     rig = await ContainerRig.open();
+    rig.handler = handler;
     engine = rig.engine();
   });
   afterEach(() => rig.close());
@@ -214,7 +217,7 @@ describe.skipIf(!isRoot)('a container', () => {
     expect(engine.containers.get(stubborn)?.exit).toMatchObject({ exitCode: 137, signal: 9 });
   });
 
-  it('execCommand() runs beside the container, with its user, and collects the output', async () => {
+  it('exec() runs beside the container, with its user, and collects the output', async () => {
     rig.imageUser = 'app';
     const { id: sandboxId } = await engine.sandboxes.run(rig.sandboxConfig());
     const { id } = await engine.containers.create(
@@ -223,7 +226,7 @@ describe.skipIf(!isRoot)('a container', () => {
     );
     await engine.containers.start(id);
     const exec = (script: string, options = {}) =>
-      execCommand(engine.parts, id, { command: ['/bin/sh', '-c', script], ...options });
+      engine.containers.exec(id, { command: ['/bin/sh', '-c', script], ...options });
     const { exitCode, stdout, stderr } = await exec(
       'id -u; cat /proc/1/cmdline; echo oops >&2; grep -E "^(CapInh|Seccomp:)" /proc/self/status; exit 5',
     );
@@ -235,7 +238,7 @@ describe.skipIf(!isRoot)('a container', () => {
     await expect(exec('sleep 100', { timeoutMs: 200 })).rejects.toMatchObject({
       code: 'TIMED_OUT',
     });
-    await expect(execCommand(engine.parts, id, { command: ['/nope'] })).rejects.toMatchObject({
+    await expect(engine.containers.exec(id, { command: ['/nope'] })).rejects.toMatchObject({
       code: 'START_FAILED',
       step: 'exec',
     });

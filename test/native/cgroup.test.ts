@@ -57,6 +57,17 @@ afterEach(async () => {
 });
 
 describe('createCgroup()', () => {
+  test('limits huge pages, and takes a missing controller or page size for no page', async () => {
+    const limits = ['2MB', '64MB'].map((pageSize) => ({ pageSize, limitBytes: 4 << 20 }));
+    await native.createCgroup(parent, { hugepageLimits: limits });
+    const names = { v1: 'hugetlb.2MB.limit_in_bytes', v2: 'hugetlb.2MB.max' };
+    if (has('hugetlb')) expect(limit(names, parent)).toBe(String(4 << 20));
+    const bad = [{ pageSize: '../2MB', limitBytes: 1 }];
+    await expect(async () =>
+      native.createCgroup(`${parent}/x`, { hugepageLimits: bad }),
+    ).rejects.toThrow(TypeError);
+  });
+
   test('makes the cgroup in every hierarchy, ready to take a process', async () => {
     const directories = await native.createCgroup(`${parent}/pod/container`, {});
     expect(directories).toEqual(

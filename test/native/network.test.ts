@@ -1,87 +1,28 @@
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
-import { join } from 'node:path';
-import { createInterface } from 'node:readline';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import type { NativeBinding, NetworkLink } from '../../src/native.js';
+import { describe, expect, test } from 'vitest';
+import type { NetworkLink } from '../../src/native-network.js';
+import {
+  bridge,
+  connect,
+  GATEWAY,
+  inside,
+  ip,
+  listen,
+  name,
+  onHost,
+  pod,
+  table,
+  useNamespaces,
+} from '../fixtures/network-namespaces.js';
 
-// Every test plays in network namespaces of its own: `host` is where the addon runs, `outside` a machine
-// beyond it, `pod1` and `pod2` what it connects. No link, address or rule of this machine is touched.
-const ADDON = join(import.meta.dirname, '../../build/Release/cais.node');
-const SUBNET = '10.99.0.0/24';
-const GATEWAY = '10.99.0.1';
-
-let tag: string;
-const children: ChildProcess[] = [];
-const name = (role: string) => `cais-${tag}-${role}`;
-const ip = (...args: string[]) => execFileSync('ip', args, { encoding: 'utf8', stdio: 'pipe' });
-const inside = (role: string, ...command: string[]) =>
-  execFileSync('ip', ['netns', 'exec', name(role), ...command], { encoding: 'utf8' });
-
-type AsyncExport = {
-  [K in keyof NativeBinding]: NativeBinding[K] extends (...args: never[]) => Promise<unknown>
-    ? K
-    : never;
-}[keyof NativeBinding];
-
-/** Calls one export of the addon in a process inside the `host` namespace. */
-function onHost<K extends AsyncExport>(
-  exported: K,
-  ...args: Parameters<NativeBinding[K]>
-): Awaited<ReturnType<NativeBinding[K]>> {
-  const script = `
-    const native = require(${JSON.stringify(ADDON)});
-    native.setErrorClass(class { constructor(fields) { Object.assign(this, fields); } });
-    native[${JSON.stringify(exported)}](...${JSON.stringify(args)}).then(
-      (value) => console.log(JSON.stringify({ value })),
-      (error) => console.log(JSON.stringify({ error })));`;
-  const { value, error } = JSON.parse(inside('host', process.execPath, '-e', script));
-  if (error !== undefined) throw Object.assign(new Error(error.message), error);
-  return value;
-}
-
-/** A TCP server that answers with the address it sees its client under. */
-async function listen(role: string, port: number): Promise<void> {
-  const script = `require('net').createServer((s) => s.end(s.remoteAddress)).listen(${port}, '0.0.0.0', () => console.log('listening'))`;
-  const child = spawn('ip', ['netns', 'exec', name(role), process.execPath, '-e', script], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  children.push(child);
-  await new Promise((resolve) => createInterface(child.stdout).once('line', resolve));
-}
-
-function connect(role: string, address: string, port: number): string {
-  const script = `const s = require('net').connect({host:'${address}',port:${port},timeout:5000}); s.on('data', (d) => process.stdout.write(d)); s.on('timeout', () => s.destroy(new Error('timed out')))`;
-  return inside(role, process.execPath, '-e', script);
-}
-
-const pod = (role: string, address: string) => ({
-  netnsPath: `/run/netns/${name(role)}`,
-  bridge: 'cais-br',
-  hostName: `cv${tag}${role.slice(-1)}`,
-  addressCidr: `${address}/24`,
-  gateway: GATEWAY,
-});
-const bridge = { name: 'cais-br', addressCidr: `${GATEWAY}/24` };
-const masquerade = { table: 'cais_test', bridge: 'cais-br', subnetCidr: SUBNET };
-
-beforeEach(() => {
-  tag = randomBytes(4).toString('hex');
-  for (const role of ['host', 'pod1', 'pod2', 'outside']) ip('netns', 'add', name(role));
-});
-
-afterEach(() => {
-  for (const child of children.splice(0)) child.kill('SIGKILL');
-  for (const role of ['host', 'pod1', 'pod2', 'outside']) ip('netns', 'del', name(role));
-});
+useNamespaces();
 
 describe('bridge and pods', () => {
   test('pods reach each other under their own addresses and the outside under that of the host', async () => {
     onHost('ensureBridge', bridge);
-    onHost('ensureMasquerade', masquerade);
+    onHost('ensurePodTable', table);
     expect(inside('host', 'cat', '/proc/sys/net/ipv4/ip_forward')).toBe('1\n');
     const mac = onHost('addPodInterface', pod('pod1', '10.99.0.2'));
-    expect(mac).toEqual({ macAddress: '0a:58:0a:63:00:02' });
+    expect(mac).toEqual({ macAddress: '0a:58:0a:63:00:02', hasIpv6: false });
     onHost('addPodInterface', pod('pod2', '10.99.0.3'));
 
     const links = ip('-n', name('pod1'), '-o', 'addr');
@@ -195,27 +136,86 @@ describe('setLoopbackUp(), removeLink()', () => {
   });
 });
 
-describe('ensureMasquerade(), removeMasquerade()', () => {
-  test('make one table with one rule, however often', () => {
-    onHost('ensureMasquerade', masquerade);
-    onHost('ensureMasquerade', { ...masquerade, subnetCidr: '10.98.0.0/16' });
-    onHost('ensureMasquerade', masquerade);
+describe('ensurePodTable(), removePodTable()', () => {
+  test('make one table, however often', () => {
+    onHost('ensureBridge', bridge);
+    expect(onHost('ensurePodTable', table).created).toBe(true);
+    onHost('ensurePodTable', { ...table, subnetCidr: '10.98.0.0/16' });
+    expect(onHost('ensurePodTable', table).created).toBe(false);
     const rules = inside('host', 'nft', 'list', 'ruleset').replace(/\s+/g, ' ').trim();
     expect(rules).toBe(
-      'table inet cais_test { chain postrouting { type nat hook postrouting priority srcnat; policy accept; ' +
-        'ip saddr 10.99.0.0/24 oifname != "cais-br" masquerade fully-random } }',
+      'table inet cais_test { ' +
+        'map ports4 { type inet_proto . inet_service : ipv4_addr . inet_service } ' +
+        'map bound_ports4 { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service } ' +
+        'map ports6 { type inet_proto . inet_service : ipv6_addr . inet_service } ' +
+        'map bound_ports6 { type ipv6_addr . inet_proto . inet_service : ipv6_addr . inet_service } ' +
+        'chain guard { type filter hook prerouting priority raw; policy accept; ' +
+        'iifname "cais-br" ip daddr 127.0.0.0/8 drop } ' +
+        'chain ports { ' +
+        'dnat ip to ip daddr . meta l4proto . th dport map @bound_ports4 ' +
+        'meta nfproto ipv4 dnat ip to meta l4proto . th dport map @ports4 ' +
+        'ip6 daddr ::1 return ' +
+        'dnat ip6 to ip6 daddr . meta l4proto . th dport map @bound_ports6 ' +
+        'meta nfproto ipv6 dnat ip6 to meta l4proto . th dport map @ports6 } ' +
+        'chain prerouting { type nat hook prerouting priority dstnat; policy accept; ' +
+        'fib daddr type local jump ports } ' +
+        'chain output { type nat hook output priority -100; policy accept; ' +
+        'fib daddr type local jump ports } ' +
+        'chain postrouting { type nat hook postrouting priority srcnat; policy accept; ' +
+        'ip saddr 10.99.0.0/24 oifname != "cais-br" masquerade fully-random ' +
+        'ip saddr 127.0.0.0/8 oifname "cais-br" masquerade ' +
+        'ip saddr 10.99.0.0/24 oifname "cais-br" ct status dnat masquerade } }',
     );
-    onHost('removeMasquerade', 'cais_test');
-    onHost('removeMasquerade', 'cais_test');
+    onHost('removePodTable', 'cais_test');
+    onHost('removePodTable', 'cais_test');
     expect(inside('host', 'nft', 'list', 'ruleset')).toBe('');
   });
 
   test.each(['10.99.0.0', '10.99.0.0/33', '10.99.0/24', 'x', '10.99.0.0/'])(
     'refuse the subnet "%s"',
     (subnetCidr) => {
-      expect(() => onHost('ensureMasquerade', { ...masquerade, subnetCidr })).toThrow(
+      expect(() => onHost('ensurePodTable', { ...table, subnetCidr })).toThrow(
         expect.objectContaining({ code: 'INVALID_ARGUMENT' }),
       );
     },
   );
+});
+
+describe('connectInNamespace()', () => {
+  const at = (role: string, address: string, port: number) => ({
+    netnsPath: `/run/netns/${name(role)}`,
+    ip: address,
+    port,
+    timeoutMs: 500,
+  });
+
+  test('connects inside the namespace only', async () => {
+    onHost('setLoopbackUp', `/run/netns/${name('pod1')}`);
+    await listen('pod1', 7000, '::');
+    expect(onHost('connectInNamespace', at('pod1', '127.0.0.1', 7000))).toBeGreaterThan(2);
+    expect(onHost('connectInNamespace', at('pod1', '::1', 7000))).toBeGreaterThan(2);
+    expect(() => onHost('connectInNamespace', at('pod2', '127.0.0.1', 7000))).toThrow(
+      expect.objectContaining({ code: 'ENETUNREACH' }),
+    );
+    expect(() => onHost('connectInNamespace', at('pod1', '127.0.0.1', 7001))).toThrow(
+      expect.objectContaining({ code: 'ECONNREFUSED', path: '127.0.0.1 port 7001' }),
+    );
+    expect(() => onHost('connectInNamespace', at('gone', '127.0.0.1', 7000))).toThrow(
+      expect.objectContaining({ code: 'ENOENT' }),
+    );
+  });
+
+  test('gives up after its time', () => {
+    onHost('ensureBridge', bridge);
+    onHost('addPodInterface', pod('pod1', '10.99.0.2'));
+    inside('pod1', 'nft', 'add', 'table', 'inet', 'deaf');
+    inside(
+      'pod1',
+      'nft',
+      'add chain inet deaf in { type filter hook input priority 0; policy drop; }',
+    );
+    expect(() => onHost('connectInNamespace', at('pod1', '127.0.0.1', 7000))).toThrow(
+      expect.objectContaining({ code: 'ETIMEDOUT' }),
+    );
+  });
 });

@@ -212,7 +212,9 @@ describe('buildProcessSpec()', () => {
         options: ['rbind', 'rslave', 'ro'],
       },
     ]);
-    expect(mounts.at(-1)).toMatchObject({ destination: '/tmp', type: 'tmpfs' });
+    expect(mounts.find(({ destination }) => destination === '/tmp')).toMatchObject({
+      type: 'tmpfs',
+    });
   });
 
   it.each(['/', '/proc', '/proc/sys', '/a/../../etc', 'relative', '/a\0', `/${'x'.repeat(5000)}`])(
@@ -308,7 +310,7 @@ describe('lowerToLaunchSpec()', () => {
       recursiveReadonly: false,
     });
     expect(launch.mounts?.[1]).toMatchObject({ data: 'mode=755,size=65536k' });
-    expect(launch.mounts?.at(-1)).toMatchObject({
+    expect(launch.mounts?.find(({ destination }) => destination === '/data')).toMatchObject({
       type: 'bind',
       source: '/h',
       destination: '/data',

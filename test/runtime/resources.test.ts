@@ -14,6 +14,7 @@ describe('checkResources()', () => {
       pidsLimit: -1,
       unified: { 'memory.high': 'max' },
       oomScoreAdj: -997,
+      hugepageLimits: [{ pageSize: '2MB', limitBytes: 0 }],
     });
   });
 
@@ -28,6 +29,8 @@ describe('checkResources()', () => {
     { memoryLimitBytes: Number.NaN },
     { pidsLimit: 0 },
     { oomScoreAdj: 1001 },
+    { hugepageLimits: [{ pageSize: '../2MB', limitBytes: 1 }] },
+    { hugepageLimits: [{ pageSize: '2MB', limitBytes: -1 }] },
     { unified: { '../../cgroup.procs': '1' } },
     { unified: { 'memory.max/x': '1' } },
   ])('refuses %j', (resources) => {

@@ -74,6 +74,11 @@ describe('supervisor-protocol.ts and protocol.h', () => {
             data: 'd',
             recursiveReadonly: true,
             sourceFd: 0,
+            subPath: 'p',
+            idMaps: {
+              uids: [{ containerId: 0, hostId: 1, length: 2 }],
+              gids: [{ containerId: 0, hostId: 1, length: 2 }],
+            },
           },
         ],
         devices: [{ path: '/dev/x', type: 'c', major: 1, minor: 2, mode: 3, uid: 4, gid: 5 }],
@@ -99,6 +104,17 @@ describe('supervisor-protocol.ts and protocol.h', () => {
         files: [{ destination: '/etc/hosts', content: 'x', mode: 0o644 }],
         stopSignal: 15,
         directories: ['/data'],
+        forgetOnExit: true,
+        ownCgroup: true,
+        terminalClient: true,
+        appArmorProfile: 'p',
+        oci: {
+          program: '/usr/sbin/runc',
+          options: ['--debug'],
+          root: '/run/x/oci',
+          bundle: '/run/x/a',
+          mounts: [{ path: '/run/x/a/volume', sourceFd: 1, subPath: 'data' }],
+        },
       }),
     );
     const written = new Set(record.fields.map((field) => field.tag));
@@ -106,6 +122,10 @@ describe('supervisor-protocol.ts and protocol.h', () => {
     const [mount] = record.records(18);
     expect(new Set(mount?.fields.map((field) => field.tag))).toEqual(
       new Set(Object.values(enumerators('MountField'))),
+    );
+    const [ociMount] = record.records(59);
+    expect(new Set(ociMount?.fields.map((field) => field.tag))).toEqual(
+      new Set(Object.values(enumerators('OciMountField'))),
     );
   });
 
@@ -122,6 +142,10 @@ describe('supervisor-protocol.ts and protocol.h', () => {
         onOwnerExit: 'kill',
         sandboxCgroups: ['/s'],
         shmSizeBytes: 3,
+        userNamespace: {
+          uids: [{ containerId: 0, hostId: 1, length: 2 }],
+          gids: [{ containerId: 0, hostId: 1, length: 2 }],
+        },
       }),
     );
     const written = new Set(record.fields.map((field) => field.tag));

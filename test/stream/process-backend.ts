@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { finished, pipeline } from 'node:stream/promises';
 import type { ProcessStreams, TerminalSize } from '../../src/process-streams.js';
 import type {
@@ -65,7 +66,7 @@ export class ProcessBackend implements StreamingBackend {
     await finished(stdout).catch(() => undefined);
   }
 
-  async connect(request: PortForwardRequest, signal: AbortSignal): Promise<Socket> {
+  async connect(request: PortForwardRequest, signal: AbortSignal): Promise<Duplex> {
     this.forwards.push(request);
     const socket = connect({ host: '127.0.0.1', port: request.port, allowHalfOpen: true });
     this.sockets.add(socket);

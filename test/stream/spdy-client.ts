@@ -56,6 +56,7 @@ export class SpdyClient {
   #unread = Buffer.alloc(0);
   #waiters: (() => void)[] = [];
   #work: Promise<void> = Promise.resolve();
+  #opening: Promise<unknown> = Promise.resolve();
 
   constructor(transport: Duplex, head: Buffer) {
     this.transport = transport;
@@ -82,15 +83,20 @@ export class SpdyClient {
     while (!this.closed) await this.changed();
   }
 
-  async open(headers: Record<string, string>, { flags = 0, id = this.#nextId } = {}) {
-    this.#nextId = Math.max(this.#nextId, id + 2);
-    const stream = new ClientStream(id, this.changed);
-    this.streams.set(id, stream);
-    const block = await this.compress(encodeHeaders(headers));
-    const fixed = Buffer.alloc(10);
-    fixed.writeUInt32BE(id);
-    this.control(1, { flags, body: Buffer.concat([fixed, block]) });
-    return stream;
+  /** Opens a stream, one after the other: ids must grow, and all header blocks are one compressed stream. */
+  open(headers: Record<string, string>, { flags = 0, id = 0 } = {}): Promise<ClientStream> {
+    const opened = this.#opening.then(async () => {
+      const stream = new ClientStream(id === 0 ? this.#nextId : id, this.changed);
+      this.#nextId = Math.max(this.#nextId, stream.id + 2);
+      this.streams.set(stream.id, stream);
+      const block = await this.compress(encodeHeaders(headers));
+      const fixed = Buffer.alloc(10);
+      fixed.writeUInt32BE(stream.id);
+      this.control(1, { flags, body: Buffer.concat([fixed, block]) });
+      return stream;
+    });
+    this.#opening = opened.catch(() => undefined);
+    return opened;
   }
 
   /** Opens the streams of a process and waits for their replies. */
@@ -103,16 +109,17 @@ export class SpdyClient {
 
   compress(block: Buffer): Promise<Buffer> {
     return new Promise((resolve) => {
+      const pieces: Buffer[] = [];
+      const collect = (piece: Buffer) => pieces.push(piece);
+      this.#deflate.on('data', collect);
       this.#deflate.write(block);
-      this.#deflate.flush(constants.Z_SYNC_FLUSH, () => {
-        const pieces: Buffer[] = [];
-        for (;;) {
-          const piece: Buffer | null = this.#deflate.read();
-          if (piece === null) break;
-          pieces.push(piece);
-        }
-        resolve(Buffer.concat(pieces));
-      });
+      // The last piece may be handed on a turn after the callback.
+      this.#deflate.flush(constants.Z_SYNC_FLUSH, () =>
+        setImmediate(() => {
+          this.#deflate.off('data', collect);
+          resolve(Buffer.concat(pieces));
+        }),
+      );
     });
   }
 

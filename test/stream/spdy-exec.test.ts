@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import { StartError } from '../../src/errors.js';
 import { connectSpdy, type SpdyClient } from './spdy-client.js';
-import { eventually, execRequest, shell, startRig, statusOf } from './streaming-rig.js';
+import { eventually, execRequest, heldBytes, shell, startRig, statusOf } from './streaming-rig.js';
 
 const SUCCESS = { metadata: {}, status: 'Success' };
 
@@ -83,16 +83,16 @@ describe('exec over SPDY', () => {
     const total = 100_000_000;
     const client = await connectSpdy(server.execUrl(shell(`head -c ${total} /dev/zero`)));
     const { error, stdout } = await client.openAll('error', 'stdout', 'stderr');
-    let bytes = 0;
+    let bytes = stdout.bytes.length;
     stdout.received.push = (piece) => {
       bytes += piece.length;
       return 0;
     };
-    const before = process.memoryUsage().arrayBuffers;
+    const before = heldBytes();
     client.transport.pause();
     await new Promise((resolve) => setTimeout(resolve, 1000));
     // What fits into the kernel's buffers and ours; the process is stopped by its pipe.
-    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(8_000_000);
+    expect(heldBytes() - before).toBeLessThan(8_000_000);
     client.transport.resume();
     await statusOf(client, error);
     expect(bytes).toBe(total);
@@ -310,5 +310,16 @@ describe('attach over SPDY', () => {
       if (client) expect(await statusOf(client, error)).toEqual(SUCCESS);
       expect(stdout.text).toBe('tick\n');
     }
+  });
+
+  test('tells an error of the backend', async () => {
+    const { server, backend } = await startRig();
+    backend.onAttach = () => Promise.reject(new Error('it has ended'));
+    const client = await connectSpdy(server.attachUrl(shell('true')));
+    const { error } = await client.openAll('error', 'stdout', 'stderr');
+    expect(await statusOf(client, error)).toMatchObject({
+      reason: 'InternalError',
+      message: 'Internal error occurred: error attaching to container: it has ended',
+    });
   });
 });

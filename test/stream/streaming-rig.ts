@@ -1,4 +1,6 @@
 import { readdirSync } from 'node:fs';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { afterEach } from 'vitest';
 import type { ExecRequest } from '../../src/stream/streaming-backend.js';
 import type { StreamingLimits } from '../../src/stream/streaming-limits.js';
@@ -66,6 +68,15 @@ export async function eventually(
     if (performance.now() > deadline) throw new Error(`Not so after ${timeoutMs} ms: ${condition}`);
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
+}
+
+/** Bytes that are really held, in buffers and on the heap: what is garbage is collected first. */
+export function heldBytes(): number {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  collect();
+  const { arrayBuffers, heapUsed } = process.memoryUsage();
+  return arrayBuffers + heapUsed;
 }
 
 /** Descriptors that this process has open. */
