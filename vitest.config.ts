@@ -3,6 +3,9 @@ import { defineConfig } from 'vitest/config';
 /** A whole system or machine of its own takes minutes, and most of them to build. */
 const MACHINE_TIMEOUT_MS = 1_200_000;
 
+/** Tests of CNI name their own directory: other programs of this machine may have left a network in the usual one. */
+const env = { CAIS_CNI_CONF_DIR: '' };
+
 /** The virtual machine emulates its processor. */
 const TIME_FACTOR = Number(process.env['CAIS_TIME_FACTOR'] ?? 1);
 
@@ -15,6 +18,7 @@ export default defineConfig({
         test: {
           name: 'main',
           pool: 'forks',
+          env,
           include: ['test/**/*.test.ts'],
           exclude: ['test/fresh/**', 'test/vm/**', 'test/conformance/*.test.ts'],
           // Real kernels, registries and containers: a test that hangs must fail by itself, with room for two busy cores.
@@ -28,6 +32,7 @@ export default defineConfig({
         test: {
           name: 'fresh',
           pool: 'forks',
+          env,
           include: ['test/fresh/*.test.ts'],
           testTimeout: MACHINE_TIMEOUT_MS,
           hookTimeout: MACHINE_TIMEOUT_MS,
@@ -38,6 +43,7 @@ export default defineConfig({
         test: {
           name: 'vm',
           pool: 'forks',
+          env,
           include: ['test/vm/*.test.ts'],
           testTimeout: MACHINE_TIMEOUT_MS,
           hookTimeout: MACHINE_TIMEOUT_MS,

@@ -37,6 +37,8 @@ export interface Config {
   readonly handlers: Readonly<Record<string, HandlerConfig>>;
   /** Handler of sandboxes that ask for none. */
   readonly defaultHandler: string;
+  /** Networks by the Container Network Interface; with a configuration there they take the place of the built-in one. */
+  readonly cni: CniConfig;
   /** Upper bounds for one layer (hostile images). */
   readonly limits: {
     readonly layerTarBytes: number;
@@ -84,6 +86,18 @@ export interface NetworkConfig {
   readonly subnet?: string;
 }
 
+export interface CniConfig {
+  /**
+   * Directory of the network configurations; empty: CNI is not used. Absent: what the environment variable CAIS_CNI_CONF_DIR says, else
+   * /etc/cni/net.d.
+   */
+  readonly confDir: string;
+  /** Directories of the plugins, in the order of looking. */
+  readonly binDirs: readonly string[];
+  /** Time that one call of a plugin may take before it is killed. */
+  readonly timeoutMs: number;
+}
+
 export type ConfigOptions = { readonly [K in keyof Config]?: Partial<Config[K]> | Config[K] };
 
 const DEFAULTS: Config = {
@@ -96,6 +110,11 @@ const DEFAULTS: Config = {
   network: {},
   handlers: { native: { type: 'native' } },
   defaultHandler: 'native',
+  cni: {
+    confDir: '/etc/cni/net.d',
+    binDirs: ['/opt/cni/bin', '/usr/lib/cni'],
+    timeoutMs: 60_000,
+  },
   limits: {
     layerTarBytes: 256 * 2 ** 30,
     layerEntries: 10_000_000,
@@ -123,6 +142,20 @@ const CHECKS: Readonly<Record<keyof Config, Check>> = {
   // What is in it is checked together with the default, by checkHandlers.
   handlers: map,
   defaultHandler: text,
+  cni: objectOf({
+    confDir: expects(
+      'an absolute path, or nothing',
+      (value) => value === '' || isPluginDirectory(value),
+    ),
+    binDirs: expects(
+      'absolute paths without ":"',
+      (value) => Array.isArray(value) && value.length > 0 && value.every(isPluginDirectory),
+    ),
+    timeoutMs: expects(
+      'milliseconds',
+      (value) => Number.isSafeInteger(value) && (value as number) > 0,
+    ),
+  }),
   limits: objectOf({
     layerTarBytes: count,
     layerEntries: count,
@@ -154,6 +187,7 @@ export function loadConfig(options: ConfigOptions = {}): Config {
     ...options,
     network: { ...DEFAULTS.network, ...options.network },
     handlers: { ...DEFAULTS.handlers, ...options.handlers },
+    cni: { ...DEFAULTS.cni, confDir: defaultCniDirectory(), ...options.cni },
     limits: { ...DEFAULTS.limits, ...options.limits },
     serve: { ...DEFAULTS.serve, ...options.serve },
   } as Config;
@@ -205,6 +239,16 @@ function wrongInHandler(name: string, handler: unknown): string | undefined {
 
 function isAbsolutePath(path: unknown): boolean {
   return typeof path === 'string' && path.startsWith('/') && !path.includes('\0');
+}
+
+/** Plugins get these in lists that ":" separates. */
+function isPluginDirectory(value: unknown): boolean {
+  return isAbsolutePath(value) && !(value as string).includes(':');
+}
+
+/** Directories of CNI by an environment variable, as its other tools have it: podman and others leave their files in the usual one. */
+function defaultCniDirectory(): string {
+  return process.env['CAIS_CNI_CONF_DIR'] ?? DEFAULTS.cni.confDir;
 }
 
 /** Every path under the state and run roots. */

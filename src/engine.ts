@@ -23,10 +23,14 @@ import type { PodContainerExit, PodServices } from './pod/services.js';
 import { RecordStore } from './record-store.js';
 import { Rollback } from './rollback.js';
 import { hostCapabilities } from './runtime/capabilities.js';
+import { nativeFeatures } from './runtime/features.js';
 import { type RuntimeHandler, RuntimeHandlers } from './runtime/handlers.js';
 import { callerOpenFilesLimit, type OpenFilesLimit } from './runtime/open-files.js';
 import { SeccompCompiler } from './runtime/seccomp.js';
+import { CniNetwork } from './sandbox/cni/cni-network.js';
+import { ConfiguredNetwork } from './sandbox/configured-network.js';
 import { BridgeNetwork } from './sandbox/network.js';
+import type { NetworkStatus } from './sandbox/pod-network.js';
 import { SandboxService } from './sandbox/sandbox.js';
 import type { SandboxRecord } from './sandbox/sandbox-record.js';
 import { LayerStore } from './snapshot/layer-store.js';
@@ -60,7 +64,7 @@ interface EngineParts {
   readonly native: NativeBinding;
   readonly records: RecordStore;
   readonly openFiles: OpenFilesLimit;
-  readonly network: BridgeNetwork;
+  readonly network: ConfiguredNetwork;
   readonly layers: LayerStore;
   readonly images: ImageService;
   readonly snapshotter: Snapshotter;
@@ -121,6 +125,10 @@ export class Engine implements AsyncDisposable {
         onWarning?.(`Cannot recover ${id} now: ${describeError(error)}`);
       }
       parts.events.opened();
+      // Only whoever owns the machine's pods knows all attachments of its networks.
+      for (const failure of adopt ? await parts.network.collectGarbage() : []) {
+        onWarning?.(`Cannot clean up the pod network now: ${failure}`);
+      }
       rollback.commit();
       return new Engine(parts);
     } catch (error) {
@@ -143,6 +151,11 @@ export class Engine implements AsyncDisposable {
   /** The configured runtime handlers and what each can do; external runtimes are asked once. */
   runtimeHandlers(): Promise<RuntimeHandler[]> {
     return this.#parts.handlers.list();
+  }
+
+  /** Whether new pods can get a network: what the CRI calls NetworkReady. */
+  networkStatus(): Promise<NetworkStatus> {
+    return this.#parts.network.status();
   }
 
   /**
@@ -203,9 +216,6 @@ export class Engine implements AsyncDisposable {
   }
 }
 
-/** What the supervisor can do; mount_setattr(2), which every kernel that cais runs on has, makes mounts recursively read-only. */
-const NATIVE_FEATURES = { recursiveReadOnlyMounts: true, userNamespaces: false };
-
 /** Directories of a root that hold nothing but ours. */
 const OWN_PARENTS = ['blobs', 'layers'];
 
@@ -220,11 +230,14 @@ async function openParts(
   // LMDB's descriptors must not reach what we execute.
   native.closeOnExecAll();
   const openFiles = callerOpenFilesLimit(native, process.env);
-  const network = new BridgeNetwork({ config, native, records });
+  const network = new ConfiguredNetwork({
+    bridge: new BridgeNetwork({ config, native, records }),
+    cni: new CniNetwork({ config: config.cni, native, records }),
+  });
   const events = new ContainerEvents();
   const sandboxRecords = events.sandboxes(records.collection<SandboxRecord>('sandboxes'));
   const containerRecords = events.containers(records.collection<ContainerRecord>('containers'));
-  const handlers = new RuntimeHandlers({ config, nativeFeatures: NATIVE_FEATURES });
+  const handlers = new RuntimeHandlers({ config, nativeFeatures: await nativeFeatures() });
   const sandboxes = new SandboxService({
     handlers,
     config,

@@ -143,6 +143,8 @@ export interface NativeBinding {
   createPipe(): { readonly readFd: number; readonly writeFd: number };
   /** Two connected stream sockets: one for us, one to attach to a container. The caller closes both. */
   createSocketPair(): { readonly fd: number; readonly peerFd: number };
+  /** Sends one datagram to a unix socket, whose abstract name begins with `@`; waits for nothing. @throws NativeError `EAGAIN`, `ENOENT`, `ECONNREFUSED`, … */
+  sendDatagram(path: string, message: string): void;
 }
 
 export type LayerForm = 'image' | 'directory';

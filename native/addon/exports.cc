@@ -72,6 +72,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("openFilesLimit", Napi::Function::New(env, OpenFilesLimit));
   exports.Set("createPipe", Napi::Function::New(env, CreatePipe));
   exports.Set("createSocketPair", Napi::Function::New(env, CreateSocketPair));
+  exports.Set("sendDatagram", Napi::Function::New(env, cais::SendDatagram));
   return exports;
 }
 

@@ -10,6 +10,7 @@
 #include "addon/async_task.h"
 #include "addon/channel.h"
 #include "addon/napi_args.h"
+#include "kernel/datagram.h"
 #include "kernel/seccomp_profile.h"
 #include "kernel/spawn.h"
 
@@ -143,6 +144,16 @@ Napi::Value CreateSocketPair(const Napi::CallbackInfo& info) {
   result.Set("fd", ends[0]);
   result.Set("peerFd", ends[1]);
   return result;
+}
+
+Napi::Value SendDatagram(const Napi::CallbackInfo& info) {
+  Args args(info);
+  const std::string path = args.At(0, "path").Text();
+  const std::string message = args.At(1, "message").Text();
+  if (!args.ok()) return info.Env().Undefined();
+  Status sent = cais::SendDatagram(path, message);
+  if (!sent.ok()) Throw(info.Env(), sent.failure());
+  return info.Env().Undefined();
 }
 
 }  // namespace cais

@@ -12,5 +12,6 @@ Napi::Value CloseOnExecAll(const Napi::CallbackInfo& info);
 Napi::Value OpenFilesLimit(const Napi::CallbackInfo& info);
 Napi::Value CreatePipe(const Napi::CallbackInfo& info);
 Napi::Value CreateSocketPair(const Napi::CallbackInfo& info);
+Napi::Value SendDatagram(const Napi::CallbackInfo& info);
 
 }  // namespace cais

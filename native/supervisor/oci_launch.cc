@@ -105,7 +105,7 @@ RuntimeStart OciOperation(const Sandbox& sandbox, const OciContainer& oci,
   return start;
 }
 
-Result<std::unique_ptr<Container>> LaunchOci(const LaunchRequest& request) {
+Result<std::unique_ptr<Container>> LaunchOci(LaunchRequest& request) {
   const LaunchSpec& spec = *request.spec;
   Status checked = CheckRequest(request);
   if (!checked.ok()) return At("clone", checked.failure());
@@ -120,6 +120,12 @@ Result<std::unique_ptr<Container>> LaunchOci(const LaunchRequest& request) {
     relay.log = std::move(log.value());
   }
   relay.stdin_mode = spec.stdin_mode;
+  if (spec.terminal_client) {
+    if (request.fds.empty()) {
+      return At("session", {EBADF, "the client's socket is missing", {}, {}});
+    }
+    relay.terminal_client = std::move(request.fds.back());
+  }
 
   auto container = std::make_unique<Container>();
   container->id = spec.id;
@@ -131,6 +137,7 @@ Result<std::unique_ptr<Container>> LaunchOci(const LaunchRequest& request) {
   container->stop_signal = spec.stop_signal;
   container->oom_kills_before = CountOomKills(container->cgroups);
   container->exit.id = spec.id;
+  container->forget_on_exit = spec.forget_on_exit;
   container->relay = std::make_unique<StdioRelay>(*request.loop, std::move(relay));
   container->oci = Describe(request);
   OciContainer& oci = *container->oci;

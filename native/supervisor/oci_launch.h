@@ -13,7 +13,7 @@ namespace cais {
 // the runtime's process as `oci->operation`. Its relay does not run yet: until the runtime has
 // ended well, what comes out of the pipes is the runtime's. A Failure's `code` is the name of the
 // step.
-Result<std::unique_ptr<Container>> LaunchOci(const LaunchRequest& request);
+Result<std::unique_ptr<Container>> LaunchOci(LaunchRequest& request);
 
 // Another command of the runtime about a container that it has made, with the output in `log_path`.
 RuntimeStart OciOperation(const Sandbox& sandbox, const OciContainer& oci,

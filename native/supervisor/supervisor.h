@@ -75,7 +75,7 @@ class Supervisor {
     EventLoop::TimerId deadline;
     std::function<void(int wait_status)> on_exit;
   };
-  void StartOci(Connection& client, uint32_t request_id, const LaunchRequest& request);
+  void StartOci(Connection& client, uint32_t request_id, LaunchRequest& request);
   void AddOperation(pid_t pid, int64_t timeout_ms, std::function<void(int)> on_exit);
   bool FinishOperation(pid_t pid, int wait_status);
   void RememberOrphan(pid_t pid, int wait_status);

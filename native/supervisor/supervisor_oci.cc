@@ -38,7 +38,7 @@ void KillOperation(pid_t pid) {
 
 }  // namespace
 
-void Supervisor::StartOci(Connection& client, uint32_t request_id, const LaunchRequest& request) {
+void Supervisor::StartOci(Connection& client, uint32_t request_id, LaunchRequest& request) {
   Result<std::unique_ptr<Container>> launched = LaunchOci(request);
   if (!launched.ok()) return Fail(client, request_id, launched.failure());
   Container& container = *launched.value();

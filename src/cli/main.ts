@@ -49,6 +49,11 @@ function describeProgram(start: StartCommand): Command {
     )
     .addOption(new Option('--bridge <name>', 'bridge of the pod network').env('CAIS_BRIDGE'))
     .addOption(new Option('--subnet <cidr>', 'IPv4 subnet of the pods').env('CAIS_SUBNET'))
+    .addOption(
+      new Option('--cni-conf-dir <directory>', 'CNI network configurations; "" for none').env(
+        'CAIS_CNI_CONF_DIR',
+      ),
+    )
     .exitOverride()
     .showHelpAfterError('(add --help for the usage)');
 
@@ -60,7 +65,17 @@ function describeProgram(start: StartCommand): Command {
 
 /** Settings of the configuration file, and over them those of the command line; {@link loadConfig} checks the values. */
 async function settingsOf(options: Record<string, unknown>): Promise<ConfigOptions> {
-  const { config, root, run, layerForm, cgroupParent, insecureRegistry, bridge, subnet } = options;
+  const {
+    config,
+    root,
+    run,
+    layerForm,
+    cgroupParent,
+    insecureRegistry,
+    bridge,
+    subnet,
+    cniConfDir,
+  } = options;
   const settings = await readConfigFile(config as string | undefined);
   const network = {
     ...settings.network,
@@ -75,7 +90,8 @@ async function settingsOf(options: Record<string, unknown>): Promise<ConfigOptio
     ...(cgroupParent === undefined ? {} : { cgroupParent }),
     ...(insecureRegistry === undefined ? {} : { insecureRegistries: [insecureRegistry].flat() }),
     network,
-  } as ConfigOptions;
+    ...(cniConfDir === undefined ? {} : { cni: { ...settings.cni, confDir: cniConfDir } }),
+  } as unknown as ConfigOptions;
 }
 
 function version(): string {

@@ -25,6 +25,7 @@ import { namedError } from './named-error.js';
 import { removeOciContainer } from './oci-container.js';
 import { RunningContainers } from './running.js';
 import { startContainer } from './start.js';
+import { startOfAnotherEngine } from './started-status.js';
 import {
   type ContainerRecord,
   type ExitReason,
@@ -88,25 +89,25 @@ export class ContainerService extends RunningContainers implements SandboxObserv
         throw new FailedPreconditionError(`${what}: it is ${record.state}`);
       }
       const sandbox = this.#parts.sandboxes.get(record.sandboxId);
-      if (sandbox?.state !== 'ready') {
+      if (sandbox?.state !== 'ready')
         throw new FailedPreconditionError(`${what}: its sandbox is not ready`);
-      }
       try {
         const client = await this.#parts.sandboxes.client(sandbox.id);
-        const rootFd = await this.#openRoot(record, sandbox);
-        const started = await startContainer(this.#parts, {
-          ...options,
-          record,
-          sandbox,
-          client,
-          rootFd,
-        });
+        const started =
+          (await startOfAnotherEngine(client, { ...options, record })) ??
+          (await startContainer(this.#parts, {
+            ...options,
+            record,
+            sandbox,
+            client,
+            rootFd: await this.#openRoot(record, sandbox),
+          }));
         this.#closeRoot(id);
         await this.#keepLayers(client, record);
         const { pid, startTicks, startedAtNanos } = started;
         return await this.#update(id, (current) =>
-          // A container that ended at once may have been recorded already.
-          current.state === 'exited'
+          // What was told meanwhile counts: that it runs, or ended at once.
+          current.state !== 'created'
             ? current
             : transition(current, 'running', {
                 process: { pid, startTicks },

@@ -8,6 +8,7 @@ import { isSupervisorGone, type SandboxService } from '../sandbox/sandbox.js';
 import { isId, type SandboxRecord } from '../sandbox/sandbox-record.js';
 import type { Snapshotter } from '../snapshot/snapshotter.js';
 import type { ContainerService } from './container.js';
+import { startedStatus } from './started-status.js';
 import type { ContainerRecord } from './state.js';
 
 export interface RecoverOptions {
@@ -134,7 +135,15 @@ async function meetSupervisor(options: RecoverOptions, record: SandboxRecord): P
   for (const container of containers.list({ sandboxId: record.id })) {
     if (container.state === 'creating' || container.state === 'exited') continue;
     const found = status.containers.find(({ id }) => id === container.id);
-    await containers.merge(container, found);
+    if (found?.state !== 'created') {
+      await containers.merge(container, found);
+      continue;
+    }
+    // A dead engine asked for the start; how it goes is seen while this one works.
+    void startedStatus(client, { id: container.id })
+      .then((later) => containers.merge(container, later))
+      // The supervisor is gone: whoever looks at the sandbox next finds that.
+      .catch(() => undefined);
   }
   return { kind: adopted ? 'adopted' : 'alive' };
 }

@@ -3,6 +3,9 @@ import { InvalidArgumentError, NotFoundError } from '../errors.js';
 import type { SandboxRecord } from '../sandbox/sandbox-record.js';
 import type { CriEngine } from './cri-engine.js';
 
+/** No id of ours is as long; those of other runtimes have 64 digits. */
+const ID_MAX_LENGTH = 64;
+
 /** Sandboxes that exist for a client: those that were made to the end. */
 export function listSandboxes({ sandboxes }: Pick<CriEngine, 'sandboxes'>): SandboxRecord[] {
   return sandboxes.list().filter(({ state }) => state !== 'initializing');
@@ -22,6 +25,7 @@ export function listContainers(
  */
 export function findSandbox(engine: CriEngine, id: string): SandboxRecord | undefined {
   checkId(id, 'sandbox');
+  if (id.length > ID_MAX_LENGTH) return undefined;
   const exact = engine.sandboxes.get(id);
   if (exact !== undefined) return exact.state === 'initializing' ? undefined : exact;
   return onlyOne(
@@ -43,6 +47,7 @@ export function requireSandbox(engine: CriEngine, id: string): SandboxRecord {
  */
 export function findContainer(engine: CriEngine, id: string): ContainerRecord | undefined {
   checkId(id, 'container');
+  if (id.length > ID_MAX_LENGTH) return undefined;
   const exact = engine.containers.get(id);
   if (exact !== undefined) return exact.state === 'creating' ? undefined : exact;
   return onlyOne(

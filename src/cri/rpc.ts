@@ -5,6 +5,7 @@ import {
   type ServerWritableStream,
   status,
 } from '@grpc/grpc-js';
+import { NO_TELEMETRY, type Telemetry } from '../telemetry.js';
 import type { CriLog, FinishedCall } from './call-log.js';
 import { toServiceError } from './status.js';
 
@@ -23,6 +24,7 @@ export interface RpcOptions {
   readonly log: CriLog;
   /** Told of every answered call, for metrics. */
   readonly onCall?: ((call: FinishedCall) => void) | undefined;
+  readonly telemetry?: Telemetry | undefined;
 }
 
 /** How long handlers that were told to give up may take for it. */
@@ -125,7 +127,14 @@ export class Rpc {
     );
     if (this.#isClosing && kind === 'stream') controller.abort();
     const startedAtMs = performance.now();
-    const finished = run(controller.signal).then(
+    const { telemetry = NO_TELEMETRY } = this.#options;
+    const about = {
+      method: call.getPath(),
+      traceparent: call.metadata.get('traceparent')[0]?.toString(),
+      outcomeOf: (error: unknown) => status[toServiceError(error).code ?? status.UNKNOWN],
+    };
+    const observed = telemetry.observe('rpc', about, () => run(controller.signal));
+    const finished = observed.then(
       () => this.#report(call, startedAtMs, undefined),
       (error: unknown) => this.#report(call, startedAtMs, error),
     );

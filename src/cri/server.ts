@@ -1,6 +1,7 @@
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { ContainerClaims } from '../container/container-claims.js';
 import { SandboxClaims } from '../sandbox/sandbox-claims.js';
+import type { Telemetry } from '../telemetry.js';
 import { type CriLog, type FinishedCall, SILENT } from './call-log.js';
 import type { CriEngine, CriStreaming } from './cri-engine.js';
 import { ImageServiceService, RuntimeServiceService } from './generated/api.js';
@@ -25,6 +26,8 @@ export interface CriServerOptions {
   readonly log?: CriLog;
   /** Told of every answered call, for metrics. */
   readonly onCall?: (call: FinishedCall) => void;
+  /** Told how long calls take. */
+  readonly telemetry?: Telemetry;
 }
 
 /**
@@ -48,8 +51,8 @@ export class CriServer implements AsyncDisposable {
    * @throws AlreadyExistsError when another server answers at the path; FailedPreconditionError when something else lies there.
    */
   static async start(options: CriServerOptions): Promise<CriServer> {
-    const { engine, streaming, socketPath, group, log = SILENT, onCall } = options;
-    const rpc = new Rpc({ log, onCall });
+    const { engine, streaming, socketPath, group, log = SILENT, onCall, telemetry } = options;
+    const rpc = new Rpc({ log, onCall, telemetry });
     const server = new Server({
       'grpc.max_receive_message_length': MESSAGE_MAX_BYTES,
       'grpc.max_send_message_length': MESSAGE_MAX_BYTES,

@@ -23,7 +23,6 @@ import { PinnedImages } from './pinned-images.js';
 import { formatPlatform, hostPlatform, type Platform } from './platform.js';
 import { pullImage } from './pull.js';
 import { type CallerCredentials, pullCredentials } from './pull-credentials.js';
-import { PullMeter } from './pull-meter.js';
 import { ProgressHub, type ProgressListener } from './pull-progress.js';
 import { saveDirectory, saveTar } from './save.js';
 import type { LayerCache } from './unpack.js';
@@ -129,15 +128,13 @@ export class ImageService {
     this.#hubs.set(key, hub);
     const unsubscribe = options.onProgress && hub.subscribe(options.onProgress);
     const { telemetry = NO_TELEMETRY } = this.#options;
-    const meter = new PullMeter((bytes) => telemetry.pulledBytes(bytes));
     const work = async (shared: AbortSignal) => {
       try {
-        const onProgress = (progress: Parameters<ProgressListener>[0]) => {
-          meter.report(progress);
-          hub.report(progress);
-        };
+        const onProgress = (progress: Parameters<ProgressListener>[0]) => hub.report(progress);
         const credentialsFor = (registry: string) => credentials.lookup(registry, shared);
-        const request = { reference, platform, credentialsFor, signal: shared, onProgress };
+        const onFetched = (bytes: number) => telemetry.pulledBytes(bytes);
+        const hooks = { credentialsFor, onProgress, onFetched };
+        const request = { reference, platform, signal: shared, ...hooks };
         const attributes = { image: canonicalName(reference) };
         return await telemetry.observe('image.pull', { attributes }, () =>
           this.#adding(async () => pullImage(await this.#parts(), request)),

@@ -47,6 +47,8 @@ export interface PullRequest {
   readonly credentialsFor: (registry: string) => Promise<readonly Credential[]>;
   readonly signal: AbortSignal;
   readonly onProgress: ProgressListener;
+  /** Told after each layer how many compressed bytes of it came from elsewhere. */
+  readonly onFetched?: (bytes: number) => void;
 }
 
 /**
@@ -231,11 +233,23 @@ class RemoteImage {
   layerSource(manifest: ImageManifest): LayerSource {
     const descriptors = new Map(manifest.layers.map((layer) => [layer.digest, layer]));
     return (layer) => ({
-      pour: (sink, signal) => {
+      pour: async (sink, signal) => {
         const request = { ...this.#blobRequest(layer), signal };
         const urls = foreignUrls(descriptors.get(layer.digest));
-        if (urls.length > 0) return this.#pourForeign(request, { urls, sink });
-        return this.#client.pourBlob(request, sink, 0);
+        let fetchedBytes = 0;
+        const counting: BlobSink = {
+          write: (chunk) => {
+            fetchedBytes += chunk.byteLength;
+            return sink.write(chunk);
+          },
+          drained: () => sink.drained(),
+        };
+        try {
+          if (urls.length > 0) await this.#pourForeign(request, { urls, sink: counting });
+          else await this.#client.pourBlob(request, counting, 0);
+        } finally {
+          this.#request.onFetched?.(fetchedBytes);
+        }
       },
     });
   }

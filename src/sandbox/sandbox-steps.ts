@@ -9,6 +9,7 @@ import type { OpenFilesLimit } from '../runtime/open-files.js';
 import { SupervisorClient } from '../runtime/supervisor.js';
 import { encodeSandboxSpec } from '../runtime/supervisor-protocol.js';
 import type { Telemetry } from '../telemetry.js';
+import { holdNetworkNamespace } from './namespace-hold.js';
 import type { PodNetwork } from './pod-network.js';
 import { isAlive } from './process-identity.js';
 import { type SandboxRecord, sandboxPaths } from './sandbox-record.js';
@@ -19,6 +20,7 @@ export interface SandboxParts {
   readonly native: Pick<
     NativeBinding,
     | 'Channel'
+    | 'connectInNamespace'
     | 'createCgroup'
     | 'killCgroup'
     | 'readCgroupStats'
@@ -182,8 +184,13 @@ export async function killSandboxProcesses(
  * space, so this works after a crash between any two steps and on a full disk.
  */
 export async function dismantle(parts: SandboxParts, record: SandboxRecord): Promise<void> {
-  await killSandboxProcesses(parts, record);
-  if (!record.config.hostNetwork) await parts.network.detach(record.id);
+  const netns = holdNetworkNamespace(record);
+  try {
+    await killSandboxProcesses(parts, record);
+    if (!record.config.hostNetwork) await parts.network.detach(record.id, netns);
+  } finally {
+    netns.release();
+  }
   await parts.native.removeCgroup(record.cgroup);
   await parts.native.removeCgroup(record.supervisorCgroup);
   await rm(sandboxPaths(parts.config, record.id).runDirectory, { recursive: true, force: true });

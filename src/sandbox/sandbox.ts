@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { describeError, FailedPreconditionError, NotFoundError, RuntimeError } from '../errors.js';
 import type { CgroupResources } from '../native.js';
@@ -10,7 +11,10 @@ import type { Exited } from '../runtime/supervisor-answers.js';
 import { SupervisorGoneError } from '../runtime/supervisor-errors.js';
 import { NO_TELEMETRY } from '../telemetry.js';
 import { checkHandlerFeatures, checkSandboxConfig } from './check-config.js';
+import { type DialOptions, dialLoopback } from './dial.js';
 import { KeyedLock } from './keyed-lock.js';
+import { holdNetworkNamespace } from './namespace-hold.js';
+import type { DetachOptions } from './pod-network.js';
 import { currentBootId, isAlive, ownIdentity } from './process-identity.js';
 import {
   newId,
@@ -26,6 +30,7 @@ import {
   type SandboxBuild,
   type SandboxParts,
 } from './sandbox-steps.js';
+import { shutDown } from './shut-down.js';
 import { type SandboxStats, SandboxStatsReader } from './stats.js';
 
 /** Grace period of a stop whose caller names none; Kubernetes' own default. */
@@ -131,16 +136,13 @@ export class SandboxService {
       const record = this.get(id);
       if (record === undefined || record.state === 'notready') return;
       await this.#markStopping(id);
+      const netns = holdNetworkNamespace(record);
       try {
-        const client = await this.client(id);
-        await shutDown(client, options.graceMs ?? DEFAULT_GRACE_MS, options.signal);
-      } catch (error) {
-        // Whoever gave up waiting has not asked for a kill.
-        options.signal?.throwIfAborted();
-        // Gone, stuck or of another version: the kill below needs no supervisor.
-        if (!(error instanceof RuntimeError)) throw error;
+        await this.#shutDown(id, options);
+        await this.#end(record, 'Stopped', netns);
+      } finally {
+        netns.release();
       }
-      await this.#end(record, 'Stopped');
     });
   }
 
@@ -222,6 +224,20 @@ export class SandboxService {
         config: { ...current.config, resources: merged },
       }));
     });
+  }
+
+  /**
+   * Connects to a TCP port inside the pod, as one of its own processes would by its loopback address. The socket is the caller's; each end of it
+   * may end by itself.
+   * @throws NotFoundError, FailedPreconditionError when the sandbox is not ready or nobody listens.
+   */
+  async dial(id: string, port: number, options: DialOptions = {}): Promise<Socket> {
+    const { state, supervisor, netnsPath } = this.#require(id);
+    if (state !== 'ready' || supervisor === undefined || !isAlive(supervisor)) {
+      throw new FailedPreconditionError(`Sandbox "${id}" is not running`);
+    }
+    const where = netnsPath === undefined ? {} : { netnsPath };
+    return dialLoopback(this.#parts.native, { ...where, port, ...options });
   }
 
   /** Records that a sandbox of which no supervisor is left has ended, and gives back what it held. Idempotent. */
@@ -310,11 +326,27 @@ export class SandboxService {
     await this.finish(id, this.get(id)?.stopping === true ? 'Stopped' : 'SupervisorDied');
   }
 
-  async #end(record: SandboxRecord, reason: SandboxReason): Promise<void> {
+  async #shutDown(id: string, options: { graceMs?: number; signal?: AbortSignal }): Promise<void> {
+    try {
+      const client = await this.client(id);
+      await shutDown(client, options.graceMs ?? DEFAULT_GRACE_MS, options.signal);
+    } catch (error) {
+      // Whoever gave up waiting has not asked for a kill.
+      options.signal?.throwIfAborted();
+      // Gone, stuck or of another version: the kill that follows needs no supervisor.
+      if (!(error instanceof RuntimeError)) throw error;
+    }
+  }
+
+  async #end(
+    record: SandboxRecord,
+    reason: SandboxReason,
+    netns: DetachOptions = {},
+  ): Promise<void> {
     this.#drop(record.id);
     if (record.bootId === currentBootId()) await killSandboxProcesses(this.#parts, record);
     for (const observer of this.#observers) await observer.sandboxEnded(record, reason);
-    if (!record.config.hostNetwork) await this.#parts.network.detach(record.id);
+    if (!record.config.hostNetwork) await this.#parts.network.detach(record.id, netns);
     await this.#update(record.id, ({ ip, additionalIps, netnsPath, supervisor, ...rest }) => ({
       ...rest,
       state: 'notready',
@@ -336,26 +368,6 @@ export class SandboxService {
       essential: true,
     });
   }
-}
-
-/** Ends all containers and the supervisor; one of another version is only asked for what never changes. */
-async function shutDown(
-  client: SupervisorClient,
-  graceMs: number,
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  if (client.isCurrent) {
-    await client.shutdown(graceMs, signal === undefined ? {} : { signal });
-    return;
-  }
-  await client.stop({ signal: 15 });
-  const deadline = Date.now() + graceMs;
-  const isRunning = async () =>
-    (await client.status()).containers.some(({ state }) => state !== 'exited');
-  while (Date.now() < deadline && (await isRunning())) {
-    await delay(POLL_MS, undefined, signal === undefined ? {} : { signal });
-  }
-  await client.stop({ signal: 9 });
 }
 
 function failedStep(config: SandboxConfig, step: string, error: unknown): unknown {

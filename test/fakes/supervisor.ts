@@ -297,6 +297,9 @@ export class FakeMachine {
       this.cgroups.set(path, resources);
       return [`/cgroup/${path}`];
     },
+    connectInNamespace: async (_options: object): Promise<number> => {
+      throw new NativeError({ code: 'ECONNREFUSED', message: 'nobody listens' });
+    },
     killCgroup: async (path: string, _timeoutMs: number) => {
       this.#maybeFail('killCgroup');
       for (const supervisor of this.supervisors.values()) {
