@@ -1,4 +1,5 @@
-import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { basename } from 'node:path';
 
 const KIB = 1024;
 
@@ -23,16 +24,16 @@ export function measureProcess(pid) {
 }
 
 /**
- * Those of these processes that run a program of this name, whatever they call themselves.
+ * Those of these processes that were started by this name. The link to the executable says nothing of one that runs from a mount
+ * that is nowhere attached.
  * @param {readonly number[]} pids
  * @param {string} name
  */
 export function processesOf(pids, name) {
   return pids.filter((pid) => {
     try {
-      return readlinkSync(`/proc/${pid}/exe`)
-        .replace(/ \(deleted\)$/, '')
-        .endsWith(`/${name}`);
+      const [program = ''] = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+      return basename(program) === name;
     } catch {
       return false; // It ended meanwhile.
     }

@@ -24,7 +24,7 @@ async function look({ stage, runtime }) {
   const { stdout: mounts } = await stage.run(['cat', '/proc/self/mountinfo']);
   const { stdout: processes } = await stage.run(['ps', '-e', '-o', 'args=']);
   const { stdout: links } = await stage.run(['ip', '-o', 'link']);
-  return [
+  const found = [
     ...mounts
       .split('\n')
       .map((line) => line.split(' ')[4] ?? '')
@@ -47,6 +47,10 @@ async function look({ stage, runtime }) {
       entries(`${runtime.directory}/root/${name}`),
     ),
   ];
+  /** @type {Map<string, number>} */
+  const counts = new Map();
+  for (const line of found) counts.set(line, (counts.get(line) ?? 0) + 1);
+  return [...counts].map(([line, count]) => (count === 1 ? line : `${line} (${count} times)`));
 }
 
 /** @param {string} directory */

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"sync"
 	"time"
 
@@ -115,6 +116,8 @@ func (c *churn) live(ctx context.Context, name string) {
 	}
 	c.mutex.Lock()
 	c.result.Finished++
+	// Whoever waits for some progress reads this.
+	fmt.Fprintf(os.Stderr, "finished %d\n", c.result.Finished)
 	c.mutex.Unlock()
 }
 
@@ -138,7 +141,7 @@ func (c *churn) insist(ctx context.Context, call func() error) error {
 		c.mutex.Lock()
 		c.result.Repeated++
 		c.mutex.Unlock()
-		sleep(ctx, 20*time.Millisecond)
+		sleep(ctx, 100*time.Millisecond)
 	}
 }
 

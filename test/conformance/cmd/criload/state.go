@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
@@ -32,7 +34,8 @@ type state struct {
 	Containers []containerState `json:"containers"`
 }
 
-// stateCommand asks for the status of everything that is listed.
+// stateCommand asks for the status of everything that is listed. What is removed between the list and the question is left out: a call whose
+// client went away goes on in the runtime.
 func stateCommand(*flag.FlagSet) func(context.Context, *Client) (any, error) {
 	return func(ctx context.Context, client *Client) (any, error) {
 		result := state{Pods: []podState{}, Containers: []containerState{}}
@@ -42,6 +45,9 @@ func stateCommand(*flag.FlagSet) func(context.Context, *Client) (any, error) {
 		}
 		for _, pod := range pods.Items {
 			answer, err := client.Runtime.PodSandboxStatus(ctx, &cri.PodSandboxStatusRequest{PodSandboxId: pod.Id})
+			if status.Code(err) == codes.NotFound {
+				continue
+			}
 			if err != nil {
 				return nil, fmt.Errorf("PodSandboxStatus %s: %w", pod.Id, err)
 			}
@@ -54,6 +60,9 @@ func stateCommand(*flag.FlagSet) func(context.Context, *Client) (any, error) {
 		}
 		for _, container := range containers.Containers {
 			answer, err := client.Runtime.ContainerStatus(ctx, &cri.ContainerStatusRequest{ContainerId: container.Id})
+			if status.Code(err) == codes.NotFound {
+				continue
+			}
 			if err != nil {
 				return nil, fmt.Errorf("ContainerStatus %s: %w", container.Id, err)
 			}
