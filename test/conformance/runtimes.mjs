@@ -28,6 +28,12 @@ const START_TIMEOUT_MS = 60_000;
  * @property {() => Promise<void>} stop
  */
 
+/** External OCI runtimes for `--handler`, where Debian puts them. */
+const OCI_RUNTIMES = new Map([
+  ['runc', '/usr/sbin/runc'],
+  ['crun', '/usr/bin/crun'],
+]);
+
 /** Runtimes that this suite knows how to start. @type {Readonly<Record<string, (places: RuntimePlaces) => string[]>>} */
 const COMMANDS = { cais: caisCommand, containerd: containerdCommand };
 
@@ -93,7 +99,17 @@ function caisCommand({ stage, directory, socket, mirrors }) {
   writeFileSync(
     configPath,
     // JSON is YAML.
-    JSON.stringify({ cgroupParent: stage.cgroup, registryConfigDir: mirrors }),
+    JSON.stringify({
+      cgroupParent: stage.cgroup,
+      registryConfigDir: mirrors,
+      // The network that cais has by itself, whatever else left its files on this machine.
+      cni: { confDir: '' },
+      handlers: Object.fromEntries(
+        [...OCI_RUNTIMES]
+          .filter(([, path]) => existsSync(path))
+          .map(([name, path]) => [name, { type: 'oci', path }]),
+      ),
+    }),
   );
   const run = join(stage.directory, 'run');
   return [
