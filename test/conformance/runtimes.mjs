@@ -8,6 +8,8 @@ import { containerdCommand } from './containerd.mjs';
 /** @typedef {import('./program.mjs').Program} Program */
 
 const REPOSITORY = join(import.meta.dirname, '../..');
+/** Where Debian's package puts it. */
+const RUNC = '/usr/sbin/runc';
 const START_TIMEOUT_MS = 60_000;
 
 /**
@@ -93,7 +95,11 @@ function caisCommand({ stage, directory, socket, mirrors }) {
   writeFileSync(
     configPath,
     // JSON is YAML.
-    JSON.stringify({ cgroupParent: stage.cgroup, registryConfigDir: mirrors }),
+    JSON.stringify({
+      cgroupParent: stage.cgroup,
+      registryConfigDir: mirrors,
+      handlers: existsSync(RUNC) ? { runc: { type: 'oci', path: RUNC } } : {},
+    }),
   );
   const run = join(stage.directory, 'run');
   return [
