@@ -8,7 +8,6 @@ import { containerdCommand } from './containerd.mjs';
 /** @typedef {import('./program.mjs').Program} Program */
 
 const REPOSITORY = join(import.meta.dirname, '../..');
-/** Where Debian's package puts it. */
 const START_TIMEOUT_MS = 60_000;
 
 /**
