@@ -20,8 +20,8 @@ namespace {
 constexpr size_t kPieceBytes = 512 << 10;
 constexpr size_t kBlobPieces = 4;
 constexpr size_t kTarPieces = 8;
-// The first piece from a network is handed over early, and each one after it has twice its size: nobody
-// has anything to do before it comes.
+// The first piece from a network is handed over early, and each one after it has twice its size:
+// nobody has anything to do before it comes.
 constexpr size_t kFirstPieceBytes = 64 << 10;
 
 }  // namespace
