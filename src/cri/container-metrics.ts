@@ -1,11 +1,12 @@
+import type { DeviceIo, Pressure } from '../cgroup-stats.js';
+import type { ContainerStats } from '../container/container-stats.js';
 import type { ContainerRecord } from '../container/state.js';
-import type { ContainerUsage, DeviceNumbers, Pressure } from './cri-engine.js';
 import { counter, gauge, type MetricDefinition, type MetricValue } from './metric-definition.js';
 
 /** What the metrics of a container are made from. */
 export interface ContainerSource {
   readonly record: ContainerRecord;
-  readonly usage: ContainerUsage;
+  readonly usage: ContainerStats;
 }
 
 type Definition = MetricDefinition<ContainerSource>;
@@ -300,7 +301,7 @@ function filesystem(
   };
 }
 
-function device(name: string, help: string, read: (device: DeviceNumbers) => number): Definition {
+function device(name: string, help: string, read: (device: DeviceIo) => number): Definition {
   return {
     name,
     help,

@@ -1,19 +1,16 @@
+import type { Pressure, PressureLine } from '../cgroup-stats.js';
+import type { ContainerStats } from '../container/container-stats.js';
 import type { ContainerRecord } from '../container/state.js';
+import type { FilesystemUsage } from '../image/disk-usage.js';
+import type { CgroupUsage } from '../sandbox/cgroup-usage.js';
+import type { InterfaceCounters } from '../sandbox/network-counters.js';
 import type { SandboxRecord } from '../sandbox/sandbox-record.js';
+import type { SandboxStats } from '../sandbox/stats.js';
 import { hasLabels, uint64 } from './convert.js';
 import { fromSandboxMetadata } from './convert-sandbox.js';
 import type {
-  ContainerUsage,
-  FilesystemUsage,
-  InterfaceNumbers,
-  Pressure,
-  PressureLine,
-  SandboxUsage,
-  Usage,
-} from './cri-engine.js';
-import type {
-  ContainerStats,
   ContainerStatsFilter,
+  ContainerStats as ContainerStatsMessage,
   CpuUsage,
   DeepPartial,
   FilesystemUsage as FilesystemUsageMessage,
@@ -28,8 +25,8 @@ import type {
 /** The message of what a container uses. */
 export function fromContainerUsage(
   { id, config }: ContainerRecord,
-  usage: ContainerUsage,
-): DeepPartial<ContainerStats> {
+  usage: ContainerStats,
+): DeepPartial<ContainerStatsMessage> {
   const { atNanos: timestamp, writableLayer, swapAvailableBytes } = usage;
   return {
     attributes: {
@@ -53,8 +50,8 @@ export function fromContainerUsage(
 /** The message of what a sandbox uses, with its containers. */
 export function fromSandboxUsage(
   { id, config }: SandboxRecord,
-  usage: SandboxUsage,
-  containers: readonly DeepPartial<ContainerStats>[],
+  usage: SandboxStats,
+  containers: readonly DeepPartial<ContainerStatsMessage>[],
 ): DeepPartial<PodSandboxStats> {
   const { atNanos: timestamp, network } = usage;
   const interfaces = network?.map(fromInterface);
@@ -89,7 +86,7 @@ export function fromFilesystem(usage: FilesystemUsage): DeepPartial<FilesystemUs
   };
 }
 
-function fromCpu({ atNanos, cgroup, cpuUsageNanoCores }: Usage): DeepPartial<CpuUsage> {
+function fromCpu({ atNanos, cgroup, cpuUsageNanoCores }: CgroupUsage): DeepPartial<CpuUsage> {
   return {
     timestamp: atNanos,
     usageCoreNanoSeconds: uint64(cgroup.cpuUsageNanos),
@@ -98,7 +95,11 @@ function fromCpu({ atNanos, cgroup, cpuUsageNanoCores }: Usage): DeepPartial<Cpu
   };
 }
 
-function fromMemory({ atNanos, cgroup, memoryAvailableBytes }: Usage): DeepPartial<MemoryUsage> {
+function fromMemory({
+  atNanos,
+  cgroup,
+  memoryAvailableBytes,
+}: CgroupUsage): DeepPartial<MemoryUsage> {
   return {
     timestamp: atNanos,
     workingSetBytes: uint64(cgroup.memoryWorkingSetBytes),
@@ -112,7 +113,7 @@ function fromMemory({ atNanos, cgroup, memoryAvailableBytes }: Usage): DeepParti
 }
 
 /** Of block devices only the pressure is asked for; no message where the kernel does not measure it. */
-function fromIo({ atNanos, cgroup }: Usage) {
+function fromIo({ atNanos, cgroup }: CgroupUsage) {
   return cgroup.ioPressure === undefined
     ? {}
     : { io: { timestamp: atNanos, ...fromPressure(cgroup.ioPressure) } };
@@ -127,7 +128,7 @@ function fromLine({ avg10, avg60, avg300, totalMicros }: PressureLine): DeepPart
   return { Total: BigInt(Math.trunc(totalMicros)), Avg10: avg10, Avg60: avg60, Avg300: avg300 };
 }
 
-function fromInterface(usage: InterfaceNumbers): DeepPartial<NetworkInterfaceUsage> {
+function fromInterface(usage: InterfaceCounters): DeepPartial<NetworkInterfaceUsage> {
   return {
     name: usage.name,
     rxBytes: uint64(usage.rxBytes),

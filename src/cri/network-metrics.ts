@@ -1,7 +1,8 @@
-import type { InterfaceNumbers, SandboxUsage } from './cri-engine.js';
+import type { InterfaceCounters } from '../sandbox/network-counters.js';
+import type { SandboxStats } from '../sandbox/stats.js';
 import type { MetricDefinition } from './metric-definition.js';
 
-type Definition = MetricDefinition<SandboxUsage>;
+type Definition = MetricDefinition<SandboxStats>;
 
 /** Every metric of a sandbox: its network, which its containers share. */
 export const NETWORK_METRICS: readonly Definition[] = [
@@ -22,7 +23,7 @@ export const NETWORK_METRICS: readonly Definition[] = [
 function traffic(
   name: string,
   help: string,
-  read: (numbers: InterfaceNumbers) => number,
+  read: (numbers: InterfaceCounters) => number,
 ): Definition {
   return {
     name: `container_network_${name}_total`,
