@@ -135,8 +135,8 @@ class LayerPipeline {
   // After the stages, which they wake, and before the queues: pieces go back to their pool.
   PiecePool blob_pool_;
   PiecePool tar_pool_;
-  PieceRef writing_;         // what Write() fills
-  size_t hand_over_bytes_;   // of the piece that Write() fills
+  PieceRef writing_;        // what Write() fills
+  size_t hand_over_bytes_;  // of the piece that Write() fills
   PieceQueue intake_queue_;
   PieceQueue decode_queue_;
   PieceQueue hash_queue_;

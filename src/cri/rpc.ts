@@ -1,6 +1,7 @@
 import {
   type handleServerStreamingCall,
   type handleUnaryCall,
+  Metadata,
   type ServerUnaryCall,
   type ServerWritableStream,
   status,
@@ -73,7 +74,7 @@ export class Rpc {
     return (call) => {
       this.#track(call, 'stream', async (signal) => {
         try {
-          for await (const partial of handler(call.request, { signal })) {
+          for await (const partial of started(handler(call.request, { signal }), call)) {
             if (signal.aborted) break;
             if (!call.write(codec.fromPartial(partial))) await drained(call, signal);
           }
@@ -155,6 +156,26 @@ export class Rpc {
       const stack = error instanceof Error ? error.stack : undefined;
       log.error({ ...fields, stack }, failure.details);
     } else log.info(fields, failure.details);
+  }
+}
+
+/**
+ * The answers of a handler, which is started before its client is told that the call is under way: a client that waits for that misses no event.
+ */
+async function* started<T>(
+  answers: AsyncIterable<T>,
+  call: ServerWritableStream<unknown, unknown>,
+): AsyncGenerator<T> {
+  const iterator = answers[Symbol.asyncIterator]();
+  try {
+    let next = iterator.next();
+    call.sendMetadata(new Metadata());
+    for (let answer = await next; answer.done !== true; answer = await next) {
+      yield answer.value;
+      next = iterator.next();
+    }
+  } finally {
+    await iterator.return?.();
   }
 }
 

@@ -8,8 +8,6 @@ import { containerdCommand } from './containerd.mjs';
 /** @typedef {import('./program.mjs').Program} Program */
 
 const REPOSITORY = join(import.meta.dirname, '../..');
-/** Where Debian's package puts it. */
-const RUNC = '/usr/sbin/runc';
 const START_TIMEOUT_MS = 60_000;
 
 /**
@@ -29,6 +27,12 @@ const START_TIMEOUT_MS = 60_000;
  * @property {() => Promise<void>} kill SIGKILL, and waits for its end
  * @property {() => Promise<void>} stop
  */
+
+/** External OCI runtimes for `--handler`, where Debian puts them. */
+const OCI_RUNTIMES = new Map([
+  ['runc', '/usr/sbin/runc'],
+  ['crun', '/usr/bin/crun'],
+]);
 
 /** Runtimes that this suite knows how to start. @type {Readonly<Record<string, (places: RuntimePlaces) => string[]>>} */
 const COMMANDS = { cais: caisCommand, containerd: containerdCommand };
@@ -98,7 +102,13 @@ function caisCommand({ stage, directory, socket, mirrors }) {
     JSON.stringify({
       cgroupParent: stage.cgroup,
       registryConfigDir: mirrors,
-      handlers: existsSync(RUNC) ? { runc: { type: 'oci', path: RUNC } } : {},
+      // The network that cais has by itself, whatever else left its files on this machine.
+      cni: { confDir: '' },
+      handlers: Object.fromEntries(
+        [...OCI_RUNTIMES]
+          .filter(([, path]) => existsSync(path))
+          .map(([name, path]) => [name, { type: 'oci', path }]),
+      ),
     }),
   );
   const run = join(stage.directory, 'run');

@@ -169,7 +169,14 @@ describe('ContainerService', () => {
     [{ env: [['A\0', 'b'] as const] }, 'INVALID_ARGUMENT', 'NUL'],
     [
       {
-        mounts: [{ type: 'bind' as const, hostPath: '/dev/null/nope', containerPath: '/x', readOnly: true }],
+        mounts: [
+          {
+            type: 'bind' as const,
+            hostPath: '/dev/null/nope',
+            containerPath: '/x',
+            readOnly: true,
+          },
+        ],
       },
       'INVALID_ARGUMENT',
       'cannot use "/dev/null/nope" of the host',

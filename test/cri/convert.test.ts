@@ -1,13 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { toContainerConfig } from '../../src/cri/convert-container.js';
-import { fromContainerResources, toContainerResources } from '../../src/cri/convert-resources.js';
 import { fromSandboxStatus, toSandboxConfig } from '../../src/cri/convert-sandbox.js';
-import { fromSignalNumber, toSignalName } from '../../src/cri/convert-signal.js';
 import {
   ContainerConfig,
   type DeepPartial,
-  LinuxContainerResources,
   type LinuxContainerSecurityContext,
   type LinuxPodSandboxConfig,
   MountPropagation,
@@ -20,7 +17,6 @@ import {
   SupplementalGroupsPolicy,
 } from '../../src/cri/generated/api.js';
 import { RuntimeError } from '../../src/errors.js';
-import { parseSignal } from '../../src/runtime/signal.js';
 import type { SandboxRecord } from '../../src/sandbox/sandbox-record.js';
 
 const METADATA = { name: 'web', uid: 'u', namespace: 'default', attempt: 2 };
@@ -350,67 +346,5 @@ describe('security', () => {
       maskedPaths: [],
       readonlyPaths: ['/x'],
     });
-  });
-});
-
-describe('resources', () => {
-  test('leave out what is not set, and tolerate huge pages without a limit', () => {
-    const limit = 2n ** 64n - 1n;
-    const message = LinuxContainerResources.fromPartial({
-      cpuShares: 2n,
-      hugepageLimits: [{ pageSize: '1GB', limit }],
-    });
-    expect(toContainerResources(message)).toEqual({
-      cpuShares: 2,
-      oomScoreAdj: 0,
-      hugepageLimits: [{ pageSize: '1GB', limitBytes: Number.MAX_SAFE_INTEGER }],
-    });
-    expect(toContainerResources(undefined)).toEqual({});
-  });
-
-  test('come back as they went', () => {
-    const int = fc.integer({ min: 0, max: 2 ** 40 }).map(BigInt);
-    const resources = fc.record({
-      cpuPeriod: int,
-      cpuQuota: int,
-      cpuShares: int,
-      memoryLimitInBytes: int,
-      oomScoreAdj: fc.integer({ min: -1000, max: 1000 }).map(BigInt),
-      cpusetCpus: fc.constantFrom('', '0-3'),
-      cpusetMems: fc.constantFrom('', '0'),
-      hugepageLimits: fc.array(fc.record({ pageSize: fc.constantFrom('2MB', '1GB'), limit: int })),
-      unified: fc.dictionary(fc.constantFrom('memory.high', 'pids.max'), fc.string()),
-      memorySwapLimitInBytes: int,
-    });
-    fc.assert(
-      fc.property(resources, (message) => {
-        const back = fromContainerResources(toContainerResources(message));
-        expect(LinuxContainerResources.fromPartial(back)).toEqual(
-          LinuxContainerResources.fromPartial(message),
-        );
-      }),
-    );
-  });
-});
-
-describe('signals', () => {
-  const signals = Object.values(Signal).filter((value) => typeof value === 'number');
-
-  test('have names that the engine knows, except for the default', () => {
-    expect(toSignalName(Signal.SIGNAL_RUNTIME_DEFAULT)).toBeUndefined();
-    for (const signal of signals.slice(1)) {
-      const name = toSignalName(signal) ?? '';
-      expect(parseSignal(name), name).toBeGreaterThan(0);
-    }
-  });
-
-  test('come back as the same number', () => {
-    for (let number = 1; number <= 64; number++) {
-      const signal = fromSignalNumber(number);
-      // The two that the C library keeps to itself, and one that no system uses any more.
-      if (number === 32 || number === 33) continue;
-      expect(signal, String(number)).not.toBe(Signal.SIGNAL_RUNTIME_DEFAULT);
-      expect(parseSignal(toSignalName(signal) ?? '')).toBe(number);
-    }
   });
 });

@@ -22,7 +22,6 @@ import { Engine } from '../../src/engine.js';
 import { startRegistry } from '../fixtures/docker-registry.js';
 import { expectNoLeaks } from '../fixtures/leak-check.js';
 import { writeImage } from '../fixtures/oci-image.js';
-import { withFallbacks } from './missing-parts.js';
 import { PromiseClient } from './promise-client.js';
 
 /** The real engine on a private root behind a CRI socket, a client of it, and a registry with a busybox image. */
@@ -76,7 +75,7 @@ export class CriRig {
     await this.serve();
   }
 
-  async serve(engine: CriEngine = withFallbacks(this.engine)): Promise<void> {
+  async serve(engine: CriEngine = this.engine): Promise<void> {
     this.server = await CriServer.start({
       engine,
       socketPath: this.socketPath,

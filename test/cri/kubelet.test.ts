@@ -158,7 +158,7 @@ test('a pod goes through its life as a kubelet leads it', async () => {
     cmd: ['echo', 'hello'],
     timeout: 5n,
   });
-  expect(executed).toMatchObject({ exitCode: 0, stdout: expect.any(Buffer) });
+  expect(executed).toMatchObject({ exitCode: 0, stdout: Buffer.from('hello\n') });
 
   const { items } = await listSandboxes(PodSandboxState.SANDBOX_READY);
   expect(items).toMatchObject([{ id: podSandboxId, metadata: { name: 'pod' } }]);

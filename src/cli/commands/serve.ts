@@ -1,8 +1,6 @@
 import { join } from 'node:path';
 import { type Config, type ConfigOptions, loadConfig } from '../../config.js';
 import { parseAddress } from '../../config-checks.js';
-import type { CriEngine } from '../../cri/cri-engine.js';
-import type { StreamingEngine } from '../../cri/streaming-backend.js';
 import type { Log } from '../../log.js';
 import type { ServiceManager } from '../../operation/service-manager.js';
 import type { CommandContext } from '../context.js';
@@ -78,14 +76,12 @@ async function serveRoot({ settings, config, log, manager, signal }: ServeParts)
     onWarning: (message) => log.warn({}, message),
     telemetry,
   });
-  // The parts of the engine that the socket asks for come from several sides.
-  const served = engine as unknown as CriEngine & StreamingEngine;
   const { host = '127.0.0.1', port = 0 } = parseAddress(streamAddress) ?? {};
   await using streaming = await closing(
     StreamingServer.start({
       address: host,
       port,
-      backend: new EngineStreams(served),
+      backend: new EngineStreams(engine),
       onError: (error) => log.warn({ error }, 'a stream failed'),
     }),
   );
@@ -94,7 +90,7 @@ async function serveRoot({ settings, config, log, manager, signal }: ServeParts)
     sandboxStates: () => engine.sandboxes.list().map(({ state }) => state),
   });
   await using server = await CriServer.start({
-    engine: served,
+    engine,
     socketPath: config.serve.socket ?? join(config.run, 'cais.sock'),
     ...(group === undefined ? {} : { group }),
     streaming: streaming.server,
