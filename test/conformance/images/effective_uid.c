@@ -1,4 +1,5 @@
-// The program of the nonewprivs image, owned by root and set-user-ID: prints what that bit did for the caller.
+// The program of the nonewprivs image, owned by root and set-user-ID: prints what that bit did for
+// the caller.
 #include <stdio.h>
 #include <unistd.h>
 

@@ -1,4 +1,5 @@
-// The program of the pause image: sleeps until it is told to end, and reaps whatever is given to it as PID 1 of a pod.
+// The program of the pause image: sleeps until it is told to end, and reaps whatever is given to it
+// as PID 1 of a pod.
 #include <signal.h>
 #include <stddef.h>
 #include <sys/wait.h>
