@@ -67,10 +67,18 @@ export interface ServeConfig {
 }
 
 /** What runs the containers of a sandbox: the supervisor itself, or an external OCI runtime. */
-export type HandlerConfig = { readonly type: 'native' } | OciHandlerConfig;
+export type HandlerConfig = NativeHandlerConfig | OciHandlerConfig;
+
+export interface NativeHandlerConfig {
+  readonly type: 'native';
+  /** Network configurations of its pods, in place of `cni.confDir`; empty: the built-in network. */
+  readonly cniConfDir?: string;
+}
 
 export interface OciHandlerConfig {
   readonly type: 'oci';
+  /** As in {@link NativeHandlerConfig}. */
+  readonly cniConfDir?: string;
   /** Absolute path of the program. */
   readonly path: string;
   /** Absolute directory of the runtime's own state; absent: one in the run directory of each sandbox. */
@@ -218,12 +226,23 @@ function wrongInHandler(name: string, handler: unknown): string | undefined {
     return 'a name of lower-case letters, digits, "-", "." and "_"';
   }
   if (typeof handler !== 'object' || handler === null) return 'an object';
-  const { type, path, root, options = [], ...rest } = handler as Record<string, unknown>;
+  const {
+    type,
+    cniConfDir,
+    path,
+    root,
+    options = [],
+    ...rest
+  } = handler as Record<string, unknown>;
   if (type !== 'native' && type !== 'oci') return 'the type "native" or "oci"';
   const unknown = Object.keys(rest)[0];
   if (unknown !== undefined) return `no key ${JSON.stringify(unknown.slice(0, 100))}`;
+  if (cniConfDir !== undefined && cniConfDir !== '' && !isPluginDirectory(cniConfDir)) {
+    return 'an absolute "cniConfDir", or an empty one';
+  }
   if (type === 'native') {
-    return Object.keys(handler).length === 1 ? undefined : 'no other key for the type "native"';
+    const others = Object.keys(handler).filter((key) => key !== 'type' && key !== 'cniConfDir');
+    return others.length === 0 ? undefined : 'no key but "cniConfDir" for the type "native"';
   }
   if (!isAbsolutePath(path)) return 'an absolute "path" of the runtime';
   if (root !== undefined && !isAbsolutePath(root)) return 'an absolute "root"';

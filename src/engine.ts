@@ -232,7 +232,7 @@ async function openParts(
   const openFiles = callerOpenFilesLimit(native, process.env);
   const network = new ConfiguredNetwork({
     bridge: new BridgeNetwork({ config, native, records }),
-    cni: new CniNetwork({ config: config.cni, native, records }),
+    cni: new CniNetwork({ ...config, config: config.cni, native, records }),
   });
   const events = new ContainerEvents();
   const sandboxRecords = events.sandboxes(records.collection<SandboxRecord>('sandboxes'));

@@ -22,7 +22,7 @@ export class ConfiguredNetwork implements PodNetwork {
   }
 
   async attach(sandboxId: string, pod: PodToConnect): Promise<PodAddress> {
-    return (await this.#current()).attach(sandboxId, pod);
+    return (await this.#current(pod.config.runtimeHandler)).attach(sandboxId, pod);
   }
 
   async detach(sandboxId: string, options: DetachOptions = {}): Promise<void> {
@@ -54,8 +54,8 @@ export class ConfiguredNetwork implements PodNetwork {
     await this.#bridge.reset();
   }
 
-  async #current(): Promise<PodNetwork> {
-    const { network, problems } = await this.#cni.configuration();
+  async #current(handler?: string): Promise<PodNetwork> {
+    const { network, problems } = await this.#cni.configuration(handler);
     return network === undefined && problems.length === 0 ? this.#bridge : this.#cni;
   }
 }

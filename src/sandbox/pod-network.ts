@@ -22,7 +22,7 @@ export interface PodToConnect {
 }
 
 export type PodNetworkConfig = Pick<SandboxConfig, 'name' | 'namespace' | 'uid'> &
-  Partial<Pick<SandboxConfig, 'annotations' | 'portMappings' | 'dns'>>;
+  Partial<Pick<SandboxConfig, 'annotations' | 'portMappings' | 'dns' | 'runtimeHandler'>>;
 
 export interface DetachOptions {
   /** A path of the namespace that still leads to it, although the process that held it may be gone. */

@@ -46,6 +46,10 @@ interface CniAttachment {
 
 export interface CniNetworkOptions {
   readonly config: Config['cni'];
+  /** Runtime handlers, whose pods may have networks of their own; absent: none has. */
+  readonly handlers?: Config['handlers'];
+  /** Handler of pods that name none. */
+  readonly defaultHandler?: string;
   readonly native: Pick<NativeBinding, 'setLoopbackUp'>;
   readonly records: RecordStore;
 }
@@ -65,19 +69,24 @@ interface Execution {
  */
 export class CniNetwork implements PodNetwork {
   readonly #config: Config['cni'];
+  readonly #handlers: Config['handlers'];
+  readonly #defaultHandler: string;
   readonly #native: CniNetworkOptions['native'];
   readonly #attachments: Collection<CniAttachment>;
   readonly #locks = new KeyedLock();
 
-  constructor({ config, native, records }: CniNetworkOptions) {
+  constructor(options: CniNetworkOptions) {
+    const { config, handlers = {}, defaultHandler = '', native, records } = options;
     this.#config = config;
+    this.#handlers = handlers;
+    this.#defaultHandler = defaultHandler;
     this.#native = native;
     this.#attachments = records.collection('cni');
   }
 
-  /** What the directory says now. */
-  async configuration(): Promise<CniConfiguration> {
-    const { confDir } = this.#config;
+  /** What the directory of a handler's pods says now, or the common one. */
+  async configuration(handler?: string): Promise<CniConfiguration> {
+    const confDir = this.#directoryOf(handler);
     return confDir === '' ? { problems: [] } : readConfiguration(confDir);
   }
 
@@ -87,7 +96,7 @@ export class CniNetwork implements PodNetwork {
    */
   attach(sandboxId: string, { netnsPath, config }: PodToConnect): Promise<PodAddress> {
     return this.#locks.run(sandboxId, async () => {
-      const network = await this.#network();
+      const network = await this.#network(config.runtimeHandler);
       // No second ADD without a DEL.
       await this.#remove(sandboxId, {});
       const attachment: CniAttachment = {
@@ -129,8 +138,10 @@ export class CniNetwork implements PodNetwork {
     const networks = new Map(
       this.#attachments.list().map(({ value }) => [value.network.name, value.network] as const),
     );
-    const { network: current } = await this.configuration();
-    if (current !== undefined) networks.set(current.name, current);
+    for (const handler of [undefined, ...Object.keys(this.#handlers)]) {
+      const { network: current } = await this.configuration(handler);
+      if (current !== undefined) networks.set(current.name, current);
+    }
     const failures: string[] = [];
     for (const network of networks.values()) {
       if (network.disableGc || !isAtLeast(network.version, '1.1.0')) continue;
@@ -193,15 +204,19 @@ export class CniNetwork implements PodNetwork {
     }
   }
 
-  async #network(): Promise<CniNetworkList> {
-    const { network, problems } = await this.configuration();
+  async #network(handler?: string): Promise<CniNetworkList> {
+    const { network, problems } = await this.configuration(handler);
     if (network !== undefined) return network;
-    const { confDir } = this.#config;
+    const confDir = this.#directoryOf(handler);
     throw new FailedPreconditionError(
       problems.length === 0
         ? `No network configuration in "${confDir}"`
         : `No valid network configuration: ${problems.join('; ')}`,
     );
+  }
+
+  #directoryOf(handler: string | undefined): string {
+    return this.#handlers[handler || this.#defaultHandler]?.cniConfDir ?? this.#config.confDir;
   }
 
   async #add(execution: Execution): Promise<CniResult> {
