@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { PortMapping } from '../../src/runtime/sandbox-config.js';
 import type { PodNetwork, PodToConnect } from '../../src/sandbox/pod-network.js';
 import { connect, ip, listen, name, useNamespaces } from '../fixtures/network-namespaces.js';
@@ -39,6 +39,12 @@ export function describePodNetwork(title: string, open: () => PodNetworkRig): vo
       for (const own of [one.ip, ...one.additionalIps]) expect(addresses).toContain(` ${own}/`);
       expect(ip('-n', name('pod1'), 'link', 'show', 'lo')).toContain('LOOPBACK,UP');
       await listen('pod1', 7000, '::');
+      // A plugin may leave the kernel to look for duplicates of an IPv6 address; nobody answers from it before that is over.
+      await vi.waitFor(() => {
+        for (const role of ['host', 'pod1', 'pod2'] as const) {
+          expect(ip('-n', name(role), '-o', '-6', 'addr', 'show', 'tentative')).toBe('');
+        }
+      }, 10_000);
       for (const address of [one.ip, ...one.additionalIps]) {
         expect(connect('host', address, 7000)).not.toBe('');
         expect(connect('pod2', address, 7000).replace('::ffff:', '')).toBe(
