@@ -102,6 +102,9 @@ export class ContainerEvents {
     }
     if (to !== 'exited') return;
     const wasRunning = this.#running.delete(containerId);
+    const hasRun = (after?.exit?.startedAtNanos ?? '0') !== '0';
+    // Its end was told before the answer to its start was read.
+    if (hasRun && (from === 'creating' || from === 'created')) tell('started');
     if (wasRunning || from !== 'exited') tell('stopped');
   }
 

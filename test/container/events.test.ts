@@ -60,6 +60,25 @@ describe('ContainerEvents', () => {
     expect(await take(stream, 4)).toEqual(all);
   });
 
+  it('a life that ends before its start is answered has all its events, one that never began has not', async () => {
+    const events = new ContainerEvents();
+    const records = events.containers(memory());
+    const stream = events.subscribe();
+    const exited = (startedAtNanos: string) =>
+      ({ ...container('exited'), exit: { startedAtNanos } }) as ContainerRecord;
+    await records.put('c', container('created'));
+    await records.update('c', () => exited('1795664438903000000'));
+    await records.put('d', container('created'));
+    await records.update('d', () => exited('0'));
+    expect(await take(stream, 5)).toEqual([
+      'created c s',
+      'started c s',
+      'stopped c s',
+      'created d s',
+      'stopped d s',
+    ]);
+  });
+
   it('follow a sandbox, and are silent about what was never finished', async () => {
     const events = new ContainerEvents();
     const containers = events.containers(memory());

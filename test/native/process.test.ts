@@ -145,7 +145,7 @@ describe('spawnSupervisor() at its deadline', () => {
       writeFileSync(
         executable,
         `#!/bin/sh\n/bin/ls -l /proc/$$/fd > ${directory}/fds\n/usr/bin/tr '\\0' '\\n' < /proc/$$/environ > ${directory}/environment
-/bin/grep Sig /proc/$$/status > ${directory}/signals\n/bin/cat > ${directory}/spec\necho "$*" > ${directory}/arguments\n`,
+/bin/cat > ${directory}/spec\necho "$*" > ${directory}/arguments\n# Its own status: the shell blocks signals while it starts a program.\nexec /bin/grep Sig /proc/self/status > ${directory}/signals\n`,
         { mode: 0o700 },
       );
       await expect(
