@@ -10,4 +10,10 @@ namespace cais {
 // is made of the failure, for a person.
 std::string EncodeFailure(const std::string& step, const Failure& failure);
 
+// The failure of a step of a start: its name becomes the failure's code.
+inline Failure At(const char* step, Failure failure) {
+  failure.code = step;
+  return failure;
+}
+
 }  // namespace cais

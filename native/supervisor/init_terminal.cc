@@ -1,13 +1,11 @@
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <sys/ioctl.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
 
-#include <cstring>
-
+#include "kernel/descriptor_message.h"
 #include "kernel/detached_mount.h"
 #include "kernel/rooted_path.h"
 #include "supervisor/init_context.h"
@@ -37,24 +35,6 @@ Result<UniqueFd> OpenMaster(int root_fd) {
     return Failure{ENODEV, "check that it is the terminal multiplexer", kPath, {}};
   }
   return master;
-}
-
-Status SendMaster(int report_fd, int master_fd) {
-  char byte = kReportTerminal;
-  iovec piece = {&byte, 1};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  msghdr message = {};
-  message.msg_iov = &piece;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  cmsghdr* part = CMSG_FIRSTHDR(&message);
-  part->cmsg_level = SOL_SOCKET;
-  part->cmsg_type = SCM_RIGHTS;
-  part->cmsg_len = CMSG_LEN(sizeof(int));
-  memcpy(CMSG_DATA(part), &master_fd, sizeof master_fd);
-  if (sendmsg(report_fd, &message, MSG_NOSIGNAL) < 0) return Errno("send the terminal");
-  return Done{};
 }
 
 // /dev/console: the terminal's slave bound on an empty file.
@@ -95,7 +75,7 @@ Status OpenTerminal(InitContext& context) {
     Status bound = BindConsole(context.root.get(), master_fd);
     if (!bound.ok()) return bound;
   }
-  return SendMaster(context.report_fd, master_fd);
+  return SendDescriptor(context.report_fd, kReportTerminal, master_fd, "send the terminal");
 }
 
 }  // namespace cais

@@ -2,15 +2,14 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstring>
 
+#include "kernel/descriptor_message.h"
 #include "kernel/detached_mount.h"
 #include "kernel/syscalls.h"
 #include "supervisor/init_context.h"
@@ -23,25 +22,6 @@ constexpr char kGo = 'g';
 
 bool HasUserNamespace(const InitContext& context) {
   return static_cast<bool>(context.sandbox.user_namespace);
-}
-
-// Tells the supervisor which process the container is from now on.
-Status ReportChild(int report_fd, int pidfd) {
-  char byte = kReportChild;
-  iovec piece = {&byte, 1};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  msghdr message = {};
-  message.msg_iov = &piece;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  cmsghdr* part = CMSG_FIRSTHDR(&message);
-  part->cmsg_level = SOL_SOCKET;
-  part->cmsg_type = SCM_RIGHTS;
-  part->cmsg_len = CMSG_LEN(sizeof(int));
-  memcpy(CMSG_DATA(part), &pidfd, sizeof pidfd);
-  if (sendmsg(report_fd, &message, MSG_NOSIGNAL) < 0) return Errno("send the container's process");
-  return Done{};
 }
 
 // A pid namespace belongs to the user namespace of whoever makes it, and its first process is a
@@ -70,7 +50,9 @@ Status GoOnAsFirstProcess(InitContext& context) {
     return Done{};
   }
   const UniqueFd process(pidfd);
-  Status told = ReportChild(context.report_fd, process.get());
+  // From now on this is the container's process.
+  Status told = SendDescriptor(context.report_fd, kReportChild, process.get(),
+                               "send the container's process");
   if (!told.ok()) return told;
   if (write(go.get(), &kGo, 1) != 1) return Errno("write", "the container's process");
   _exit(0);

@@ -11,16 +11,12 @@
 #include "kernel/syscalls.h"
 #include "supervisor/cgroup_directory.h"
 #include "supervisor/container_init.h"
+#include "supervisor/failure_record.h"
 #include "supervisor/launch_stdio.h"
 
 namespace cais {
 
 namespace {
-
-Failure At(const char* step, Failure failure) {
-  failure.code = step;
-  return failure;
-}
 
 Status CheckDescriptors(const LaunchSpec& spec, size_t count) {
   bool known = spec.root_index < static_cast<int>(count);
@@ -160,20 +156,8 @@ Result<std::unique_ptr<Container>> Launch(LaunchRequest request) {
 
   StdioRelay::Options relay;
   ChildStdio child;
-  Status stdio =
-      spec.stdio_fds ? TakeClientStdio(spec, request.fds, child) : MakePipes(spec, child, relay);
-  if (!stdio.ok()) return At("session", stdio.failure());
-  if (!spec.log_path.empty() && !spec.stdio_fds) {
-    auto log = LogWriter::Open({spec.log_directory, spec.log_path, spec.terminal});
-    if (!log.ok()) return At("log", log.failure());
-    relay.log = std::move(log.value());
-  }
-  relay.stdin_mode = spec.stdin_mode;
-  if (spec.terminal_client) {
-    if (request.fds.empty())
-      return At("session", {EBADF, "the client's socket is missing", {}, {}});
-    relay.terminal_client = std::move(request.fds.back());
-  }
+  Status stdio = OpenStdio(spec, request.fds, child, relay);
+  if (!stdio.ok()) return stdio.failure();
   int report[2];
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, report) != 0) {
     return At("clone", Errno("socketpair"));

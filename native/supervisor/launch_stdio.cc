@@ -2,6 +2,12 @@
 
 #include <fcntl.h>
 
+#include <cerrno>
+#include <utility>
+
+#include "supervisor/failure_record.h"
+#include "supervisor/log_writer.h"
+
 namespace cais {
 
 namespace {
@@ -17,13 +23,7 @@ Result<Pipe> MakePipe() {
   return Pipe{UniqueFd(ends[0]), UniqueFd(ends[1])};
 }
 
-}  // namespace
-
-Status MakeNonBlocking(int fd) {
-  if (fcntl(fd, F_SETFL, O_NONBLOCK) != 0) return Errno("fcntl O_NONBLOCK");
-  return Done{};
-}
-
+// Pipes as the spec asks for them; /dev/null where it asks for none, or for a terminal.
 Status MakePipes(const LaunchSpec& spec, ChildStdio& child, StdioRelay::Options& relay) {
   UniqueFd null_device(open("/dev/null", O_RDWR | O_CLOEXEC));
   if (!null_device) return Errno("open", "/dev/null");
@@ -51,6 +51,7 @@ Status MakePipes(const LaunchSpec& spec, ChildStdio& child, StdioRelay::Options&
   return Done{};
 }
 
+// The last descriptors of the frame, as the client made them.
 Status TakeClientStdio(const LaunchSpec& spec, const std::vector<UniqueFd>& fds,
                        ChildStdio& child) {
   const size_t count = spec.terminal ? 1 : 3;
@@ -61,6 +62,30 @@ Status TakeClientStdio(const LaunchSpec& spec, const std::vector<UniqueFd>& fds,
   } else {
     child.fds = {fds[first].get(), fds[first + 1].get(), fds[first + 2].get(), true};
   }
+  return Done{};
+}
+
+}  // namespace
+
+Status MakeNonBlocking(int fd) {
+  if (fcntl(fd, F_SETFL, O_NONBLOCK) != 0) return Errno("fcntl O_NONBLOCK");
+  return Done{};
+}
+
+Status OpenStdio(const LaunchSpec& spec, std::vector<UniqueFd>& fds, ChildStdio& child,
+                 StdioRelay::Options& relay) {
+  Status opened =
+      spec.stdio_fds ? TakeClientStdio(spec, fds, child) : MakePipes(spec, child, relay);
+  if (!opened.ok()) return At("session", opened.failure());
+  if (!spec.log_path.empty() && !spec.stdio_fds) {
+    auto log = LogWriter::Open({spec.log_directory, spec.log_path, spec.terminal});
+    if (!log.ok()) return At("log", log.failure());
+    relay.log = std::move(log.value());
+  }
+  relay.stdin_mode = spec.stdin_mode;
+  if (!spec.terminal_client) return Done{};
+  if (fds.empty()) return At("session", {EBADF, "the client's socket is missing", {}, {}});
+  relay.terminal_client = std::move(fds.back());
   return Done{};
 }
 

@@ -16,11 +16,11 @@ struct ChildStdio {
   StdioFds fds;
 };
 
-// Pipes as the spec asks for them; /dev/null where it asks for none, or for a terminal.
-Status MakePipes(const LaunchSpec& spec, ChildStdio& child, StdioRelay::Options& relay);
-
-// The last descriptors of the frame, as the client made them.
-Status TakeClientStdio(const LaunchSpec& spec, const std::vector<UniqueFd>& fds, ChildStdio& child);
+// Everything that a process reads and writes, as the spec asks for it: pipes with their log, or the
+// descriptors that came with the frame. What the relay gets of `fds` is moved from there; the
+// others must outlive the start. The failure names its step.
+Status OpenStdio(const LaunchSpec& spec, std::vector<UniqueFd>& fds, ChildStdio& child,
+                 StdioRelay::Options& relay);
 
 Status MakeNonBlocking(int fd);
 

@@ -3,13 +3,12 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/mount.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 
+#include "kernel/descriptor_message.h"
 #include "kernel/detached_mount.h"
 #include "kernel/mount_namespace.h"
 #include "kernel/procfs.h"
@@ -25,24 +24,6 @@ constexpr int kResultFd = 4;
 // With the terminator. The smallest page of any machine.
 constexpr size_t kMaxOptionBytes = 4096;
 constexpr const char* kTarget = "overlay";
-
-Status SendDescriptor(int fd) {
-  char byte = 'm';
-  iovec piece = {&byte, 1};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  msghdr message = {};
-  message.msg_iov = &piece;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  cmsghdr* part = CMSG_FIRSTHDR(&message);
-  part->cmsg_level = SOL_SOCKET;
-  part->cmsg_type = SCM_RIGHTS;
-  part->cmsg_len = CMSG_LEN(sizeof(int));
-  memcpy(CMSG_DATA(part), &fd, sizeof fd);
-  if (sendmsg(kResultFd, &message, MSG_NOSIGNAL) < 0) return Errno("send the mount");
-  return Done{};
-}
 
 Status MountAndSend() {
   Result<std::string> bytes = ReadSpec();
@@ -86,7 +67,7 @@ Status MountAndSend() {
   }
   Result<UniqueFd> clone = CloneMount(AT_FDCWD, target, {});
   if (!clone.ok()) return clone.failure();
-  return SendDescriptor(clone.value().get());
+  return SendDescriptor(kResultFd, 'm', clone.value().get(), "send the mount");
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "supervisor/cgroup_directory.h"
+#include "supervisor/failure_record.h"
 #include "supervisor/launch_stdio.h"
 #include "supervisor/oci_process.h"
 #include "supervisor/record.h"
@@ -12,11 +13,6 @@
 namespace cais {
 
 namespace {
-
-Failure At(const char* step, Failure failure) {
-  failure.code = step;
-  return failure;
-}
 
 Status WriteFile(const std::string& path, const std::string& text) {
   const UniqueFd file(
@@ -111,21 +107,8 @@ Result<std::unique_ptr<Container>> LaunchOci(LaunchRequest& request) {
   if (!checked.ok()) return At("clone", checked.failure());
   StdioRelay::Options relay;
   ChildStdio child;
-  Status stdio =
-      spec.stdio_fds ? TakeClientStdio(spec, request.fds, child) : MakePipes(spec, child, relay);
-  if (!stdio.ok()) return At("session", stdio.failure());
-  if (!spec.log_path.empty() && !spec.stdio_fds) {
-    auto log = LogWriter::Open({spec.log_directory, spec.log_path, spec.terminal});
-    if (!log.ok()) return At("log", log.failure());
-    relay.log = std::move(log.value());
-  }
-  relay.stdin_mode = spec.stdin_mode;
-  if (spec.terminal_client) {
-    if (request.fds.empty()) {
-      return At("session", {EBADF, "the client's socket is missing", {}, {}});
-    }
-    relay.terminal_client = std::move(request.fds.back());
-  }
+  Status stdio = OpenStdio(spec, request.fds, child, relay);
+  if (!stdio.ok()) return stdio.failure();
 
   auto container = std::make_unique<Container>();
   container->id = spec.id;

@@ -14,6 +14,7 @@
 #include <optional>
 
 #include "supervisor/cgroup_directory.h"
+#include "supervisor/failure_record.h"
 #include "supervisor/protocol.h"
 #include "supervisor/record.h"
 #include "supervisor/sandbox.h"
@@ -30,11 +31,6 @@ constexpr int kListenBacklog = 64;
 // Low, since the supervisor reports what memory pressure does to others; not -1000, which would
 // make it impossible to end.
 constexpr char kOwnOomScore[] = "-999";
-
-Failure At(const char* step, Failure failure) {
-  failure.code = step;
-  return failure;
-}
 
 Status SetProcess(const SandboxSpec& spec) {
   umask(022);
