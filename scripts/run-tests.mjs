@@ -7,12 +7,17 @@ import { join } from 'node:path';
 process.chdir(join(import.meta.dirname, '..'));
 
 /**
+ * @typedef {{ readonly name: string, readonly reason: string }} Outcome
+ *
  * What test/fixtures/summary-reporter.ts leaves behind.
  * @typedef {object} Summary
  * @property {number} passed
- * @property {number} failed tests, files that could not be loaded and errors outside of tests
- * @property {readonly { readonly name: string, readonly reason: string }[]} skipped
+ * @property {readonly Outcome[]} failed tests, files that could not be loaded and errors outside of tests
+ * @property {readonly Outcome[]} skipped
  */
+
+/** Characters of a failure's message that the summary repeats. */
+const REASON_LENGTH = 1_000;
 
 const directory = mkdtempSync(join(tmpdir(), 'cais-test-run-'));
 const summaryPath = join(directory, 'summary.json');
@@ -41,19 +46,49 @@ const exitCode = await new Promise((resolve) => {
 const summary = readSummary();
 rmSync(directory, { recursive: true, force: true });
 // Vitest may fail where no test did: a global teardown that found leaks, no test found at all.
-const failed = exitCode !== 0 && summary.failed === 0 ? 1 : summary.failed;
+const failed = exitCode !== 0 && summary.failed.length === 0 ? 1 : summary.failed.length;
+// What failed comes last: whoever keeps only the end of a long log keeps that.
 if (summary.skipped.length > 0) {
   console.log('\nSkipped:');
-  for (const { name, reason } of summary.skipped) console.log(`  ${name}: ${reason}`);
+  for (const [reason, names] of byReason(summary.skipped)) {
+    console.log(`  ${reason} (${names.length}):`);
+    for (const name of names) console.log(`    ${name}`);
+  }
+}
+if (summary.failed.length > 0) {
+  console.log('\nFailed:');
+  for (const { name, reason } of summary.failed) {
+    console.log(`  ${name}`);
+    console.log(reason.slice(0, REASON_LENGTH).replace(/^/gm, '    '));
+  }
 }
 console.log(`\n${summary.passed} passed, ${failed} failed, ${summary.skipped.length} skipped`);
 process.exit(failed === 0 ? 0 : 1);
+
+/**
+ * @param {readonly Outcome[]} outcomes
+ * @returns {Map<string, string[]>}
+ */
+function byReason(outcomes) {
+  /** @type {Map<string, string[]>} */
+  const groups = new Map();
+  for (const { name, reason } of outcomes) {
+    const names = groups.get(reason);
+    if (names === undefined) groups.set(reason, [name]);
+    else names.push(name);
+  }
+  return groups;
+}
 
 /** @returns {Summary} */
 function readSummary() {
   try {
     return JSON.parse(readFileSync(summaryPath, 'utf8'));
   } catch {
-    return { passed: 0, failed: 1, skipped: [] };
+    return {
+      passed: 0,
+      failed: [{ name: 'vitest', reason: `ended (exit ${exitCode}) without a summary` }],
+      skipped: [],
+    };
   }
 }
