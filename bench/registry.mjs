@@ -1,11 +1,14 @@
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startLoopbackRegistry } from '../scripts/loopback-registry.mjs';
-import { pushOciLayout } from '../scripts/oci-layout.mjs';
+import { pushOciLayout, writeOciLayout } from '../scripts/oci-layout.mjs';
 import { benchCacheDirectory } from './cache.mjs';
 import { TAG } from './workloads.mjs';
 
 /** @import { Workload } from './contract.js' */
+
+const WARM_UP_REPOSITORY = 'bench/warm-up';
 
 const MANIFEST_TYPE = 'application/vnd.oci.image.manifest.v1+json';
 
@@ -24,6 +27,7 @@ export async function startBenchRegistry(workloads) {
     storageDirectory: join(benchCacheDirectory(), 'registry'),
   });
   try {
+    await pushWarmUp(registry.url);
     for (const workload of workloads) {
       const url = `${registry.url}/v2/${repositoryOf(workload)}`;
       if (!(await hasImage(url, workload))) await push(registry.url, workload);
@@ -42,6 +46,25 @@ export async function startBenchRegistry(workloads) {
     cpuSeconds: () => cpuSecondsOf(registry.pid),
     stop: registry.stop,
   };
+}
+
+/**
+ * A tiny image in the registry of a workload: daemons pull and remove it before they are measured, as they have pulled others when one looks at them.
+ * @param {Workload} workload
+ */
+export function warmUpReference({ reference }) {
+  return `${reference.split('/')[0]}/${WARM_UP_REPOSITORY}:${TAG}`;
+}
+
+/** @param {string} registryUrl */
+async function pushWarmUp(registryUrl) {
+  const directory = mkdtempSync(join(tmpdir(), 'cais-bench-warm-up-'));
+  try {
+    const layout = writeOciLayout(directory, { layers: [{ tar: Buffer.alloc(1024) }] });
+    await pushOciLayout(layout, { registryUrl, repository: WARM_UP_REPOSITORY, tag: TAG });
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
 }
 
 /** @param {Workload} workload */

@@ -9,6 +9,7 @@ import { writeOciLayout } from '../../scripts/oci-layout.mjs';
 
 const [root = '', run = '', form = '', cgroupParent = ''] = process.argv.slice(2);
 const IMAGE_NAME = 'bench.localhost/image:bench';
+const WARM_UP_ROUNDS = 3;
 const WARM_UP_NAME = 'bench.localhost/warm-up:bench';
 
 const engine = await Engine.open({
@@ -45,17 +46,19 @@ let treeFd;
 
 /** @type {Readonly<Record<string, (argument: string) => Promise<object>>>} */
 const commands = {
-  // What a process that has been at work for a while has behind it: its code is loaded and has run. A tiny image of its own, loaded and removed
-  // again, and a pull of what does not exist; nothing of the image in question is there.
-  warmUp: async (host) => {
+  // What a process that has been at work for a while has behind it: its code is loaded and has run. A tiny image, made or pulled, and removed again;
+  // nothing of the image in question is there.
+  warmUp: async (reference) => {
     const directory = `${root}-warm-up`;
-    for (let round = 0; round < 3; round++) {
+    for (let round = 0; round < WARM_UP_ROUNDS; round++) {
       writeOciLayout(directory, { layers: [{ tar: Buffer.alloc(1024), compression: 'gzip' }] });
-      const [image] = await engine.images.load(directory, { name: WARM_UP_NAME });
-      closeSync(await mountRoot(WARM_UP_NAME));
+      const image =
+        reference === ''
+          ? (await engine.images.load(directory, { name: WARM_UP_NAME }))[0]
+          : await engine.images.pull(reference);
+      closeSync(await mountRoot(image?.id ?? ''));
       await engine.images.remove(image?.id ?? '');
       rmSync(directory, { recursive: true });
-      if (host !== '') await engine.images.pull(`${host}/bench/none:none`).catch(() => undefined);
     }
     await engine.layers.settled();
     return {};

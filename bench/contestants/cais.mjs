@@ -2,6 +2,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { median } from '../limit/arithmetic.mjs';
 import { openPlace } from '../place.mjs';
+import { warmUpReference } from '../registry.mjs';
 import { makeVariants } from '../variants.mjs';
 import { CONTAINER_CGROUP, removeContainerCgroups } from './container-cgroups.mjs';
 
@@ -82,11 +83,6 @@ function runDirectory(place) {
   return join('/run', `cais-bench-${place.directory.split('/').at(-1)?.slice(-12)}`);
 }
 
-/** @param {Workload} workload */
-function hostOf({ reference }) {
-  return reference.split('/')[0] ?? '';
-}
-
 /**
  * @param {{ readonly form: 'image' | 'directory', readonly version: string }} options
  * @returns {Contestant}
@@ -108,7 +104,7 @@ function engine({ form, version }) {
     form,
     prepare: async (place) => {
       worker = await startWorker(place, form);
-      await ask('warmUp', place.question === 'pull' ? hostOf(place.workload) : '');
+      await ask('warmUp', place.question === 'pull' ? warmUpReference(place.workload) : '');
     },
     execute: async ({ question, workload }) => {
       const { seconds } = await (question === 'pull'
@@ -204,7 +200,7 @@ export async function measureConcurrent({ workloads, directory, rounds }) {
     });
     try {
       const worker = await startWorker(place, 'image');
-      await worker.ask('warmUp', hostOf(first));
+      await worker.ask('warmUp', warmUpReference(first));
       /** @type {ConcurrentSummary['eventLoopDelay'] | undefined} */
       let delays;
       const cost = await measure(async () => {

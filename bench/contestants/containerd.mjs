@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { warmUpReference } from '../registry.mjs';
 import { CONTAINER_CGROUP, removeContainerCgroups } from './container-cgroups.mjs';
 import { containerdConfig } from './containerd-config.mjs';
 import { DISK, enclosures } from './enclosure.mjs';
@@ -48,6 +49,18 @@ export function containerd({ root, version, features, helper, snapshotter }) {
   const ctr = (place, command) => open.of(place).run(['ctr', ...command], { path });
   const snapshots = join('containerd', `io.containerd.snapshotter.v1.${snapshotter}`, 'snapshots');
   const content = join('containerd', CONTENT);
+  /** @type {(place: RunPlace, image: string) => ReturnType<Enclosure['run']>} */
+  const pull = (place, image) => {
+    const how = ['--plain-http', '--snapshotter', snapshotter, '--platform', PLATFORM];
+    return ctr(place, ['images', 'pull', ...how, image]);
+  };
+  /** @type {(place: RunPlace, image: string) => Promise<void>} */
+  const remove = async (place, image) => {
+    await ctr(place, ['images', 'rm', '--sync', image]);
+    await until(() =>
+      [content, snapshots].every((name) => namesIn(join(place.directory, name)).length === 0),
+    );
+  };
 
   return {
     name: ['containerd', release, ...how].join('-'),
@@ -72,20 +85,13 @@ export function containerd({ root, version, features, helper, snapshotter }) {
         path,
       });
       await daemon.until(/containerd successfully booted/, 20_000);
-      await ctr(place, ['version']);
+      const image = warmUpReference(place.workload);
+      await pull(place, image);
+      await remove(place, image);
     },
 
     async execute(place) {
-      const { seconds } = await ctr(place, [
-        'images',
-        'pull',
-        '--plain-http',
-        '--snapshotter',
-        snapshotter,
-        '--platform',
-        PLATFORM,
-        place.workload.reference,
-      ]);
+      const { seconds } = await pull(place, place.workload.reference);
       const unpacked = namesIn(join(place.directory, snapshots)).length;
       if (unpacked < place.workload.layers.length) {
         throw new Error(
@@ -120,10 +126,7 @@ export function containerd({ root, version, features, helper, snapshotter }) {
 
     async remove(place) {
       const started = performance.now();
-      await ctr(place, ['images', 'rm', '--sync', place.workload.reference]);
-      await until(() =>
-        [content, snapshots].every((name) => namesIn(join(place.directory, name)).length === 0),
-      );
+      await remove(place, place.workload.reference);
       return (performance.now() - started) / 1000;
     },
 

@@ -31,8 +31,8 @@ PipelineOptions ReadOptions(const Arg& options, Args& args) {
   };
   read.directory = options.Field("directory").Text();
   read.save_blob = options.Field("saveBlob").Boolean();
-  read.expected_blob.digest = options.Field("expectedDigest").OptionalText();
-  read.expected_blob.size_bytes = options.Field("expectedSizeBytes").OptionalInteger(0);
+  read.expected_digest = options.Field("expectedDigest").OptionalText();
+  read.expected_bytes = options.Field("expectedSizeBytes").OptionalInteger(0);
   read.expected_diff_id = options.Field("expectedDiffId").OptionalText();
   read.gzip_library = GzipLibraryOf(options.Field("gzipLibrary"), args);
   const Arg limits = options.Field("limits");
@@ -49,8 +49,8 @@ Napi::Value ToResult(Napi::Env env, const LayerOutcome& outcome) {
     return Napi::Number::New(env, static_cast<double>(value));
   };
   Napi::Object result = Napi::Object::New(env);
-  result.Set("digest", outcome.blob.digest);
-  result.Set("sizeBytes", number(outcome.blob.size_bytes));
+  result.Set("digest", outcome.digest);
+  result.Set("sizeBytes", number(outcome.blob_bytes));
   result.Set("diffId", outcome.diff_id);
   result.Set("tarBytes", number(outcome.tar_bytes));
   result.Set("compression", CompressionName(outcome.compression));

@@ -16,15 +16,14 @@ Status BlobWriter::CreateFile(int directory_fd, uint64_t reserve_bytes) {
 
 Status BlobWriter::Count(size_t bytes) {
   size_bytes_ += bytes;
-  if (expected_.size_bytes && size_bytes_ > *expected_.size_bytes) {
+  if (expected_bytes_ && size_bytes_ > *expected_bytes_) {
     return Refuse("SIZE_MISMATCH", "The blob has more bytes than the " +
-                                       std::to_string(*expected_.size_bytes) + " announced");
+                                       std::to_string(*expected_bytes_) + " announced");
   }
   return Done{};
 }
 
 Status BlobWriter::Write(std::string_view bytes) {
-  sha256_.Update(bytes);
   if (!fd_) return Done{};
   if (Status reserved = reserve_->Take(bytes.size()); !reserved.ok()) return reserved;
   allocation_->Cover(size_bytes_);
@@ -39,18 +38,13 @@ Status BlobWriter::Write(std::string_view bytes) {
   return Done{};
 }
 
-Result<BlobSummary> BlobWriter::Finish() {
-  if (expected_.size_bytes && size_bytes_ != *expected_.size_bytes) {
+Status BlobWriter::Finish() {
+  if (expected_bytes_ && size_bytes_ != *expected_bytes_) {
     return Refuse("SIZE_MISMATCH", "The blob has " + std::to_string(size_bytes_) + " bytes, " +
-                                       std::to_string(*expected_.size_bytes) + " were announced");
+                                       std::to_string(*expected_bytes_) + " were announced");
   }
   if (allocation_) allocation_->Trim(size_bytes_);
-  BlobSummary summary{sha256_.Finish(), size_bytes_};
-  if (expected_.digest && summary.digest != *expected_.digest) {
-    return Refuse("DIGEST_MISMATCH",
-                  "The blob has the digest " + summary.digest + ", expected " + *expected_.digest);
-  }
-  return summary;
+  return Done{};
 }
 
 }  // namespace cais

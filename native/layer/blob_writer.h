@@ -2,32 +2,19 @@
 
 #include <cstdint>
 #include <optional>
-#include <string>
 #include <string_view>
 
 #include "kernel/result.h"
 #include "kernel/unique_fd.h"
 #include "layer/disk_reserve.h"
 #include "layer/preallocation.h"
-#include "layer/sha256.h"
 
 namespace cais {
 
-// What is known of a blob before its bytes come.
-struct BlobExpectation {
-  std::optional<std::string> digest;  // "sha256:<hex>"
-  std::optional<uint64_t> size_bytes;
-};
-
-struct BlobSummary {
-  std::string digest;
-  uint64_t size_bytes;
-};
-
-// Hashes and counts the bytes of a blob as they come and writes them to a file, if asked to.
+// Counts the bytes of a blob as they come and writes them to a file, if asked to.
 class BlobWriter {
  public:
-  explicit BlobWriter(BlobExpectation expected) : expected_(std::move(expected)) {}
+  explicit BlobWriter(std::optional<uint64_t> expected_bytes) : expected_bytes_(expected_bytes) {}
 
   // Creates `blob` in the directory `directory_fd` (borrowed). It must not exist.
   Status CreateFile(int directory_fd, uint64_t reserve_bytes);
@@ -35,12 +22,12 @@ class BlobWriter {
   Status Count(size_t bytes);
   // Bytes that have been counted.
   Status Write(std::string_view bytes);
-  // Compares size and digest: SIZE_MISMATCH, DIGEST_MISMATCH.
-  Result<BlobSummary> Finish();
+  // Compares the size: SIZE_MISMATCH.
+  Status Finish();
+  uint64_t size_bytes() const { return size_bytes_; }
 
  private:
-  BlobExpectation expected_;
-  Sha256 sha256_;
+  std::optional<uint64_t> expected_bytes_;
   uint64_t size_bytes_ = 0;
   UniqueFd fd_;
   std::optional<DiskReserve> reserve_;

@@ -36,8 +36,8 @@ std::string_view UnsupportedCompression(std::string_view first_bytes) {
 }
 
 Result<std::unique_ptr<Decompressor>> OpenDecompressor(Compression compression,
-                                                       GzipLibrary library) {
-  return compression == Compression::kGzip ? OpenGzip(library) : OpenZstd();
+                                                       const DecompressorOptions& options) {
+  return compression == Compression::kGzip ? OpenGzip(options) : OpenZstd(options.verify_checksums);
 }
 
 }  // namespace cais

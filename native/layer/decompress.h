@@ -43,8 +43,15 @@ enum class GzipLibrary { kFastest, kZlib };
 // Whether ISA-L is installed.
 bool HasIsal();
 
+struct DecompressorOptions {
+  GzipLibrary gzip_library = GzipLibrary::kFastest;
+  // False: the check sums that the formats have themselves (CRC-32 of gzip, XXH64 of zstd) may be
+  // left out, since the caller compares a digest of what comes out. They cost a twentieth.
+  bool verify_checksums = true;
+};
+
 // `compression` must not be kNone.
 Result<std::unique_ptr<Decompressor>> OpenDecompressor(Compression compression,
-                                                       GzipLibrary library);
+                                                       const DecompressorOptions& options);
 
 }  // namespace cais

@@ -76,9 +76,11 @@ class Gzip final : public Decompressor {
 
 }  // namespace
 
-Result<std::unique_ptr<Decompressor>> OpenGzip(GzipLibrary library) {
+Result<std::unique_ptr<Decompressor>> OpenGzip(const DecompressorOptions& options) {
   std::unique_ptr<GzipInflater> inflater;
-  if (library == GzipLibrary::kFastest) inflater = OpenIsalInflater();
+  if (options.gzip_library == GzipLibrary::kFastest) {
+    inflater = OpenIsalInflater(options.verify_checksums);
+  }
   if (inflater == nullptr) {
     Result<std::unique_ptr<GzipInflater>> zlib = OpenZlibInflater();
     if (!zlib.ok()) return std::move(zlib.failure());
@@ -87,6 +89,6 @@ Result<std::unique_ptr<Decompressor>> OpenGzip(GzipLibrary library) {
   return Result<std::unique_ptr<Decompressor>>(std::make_unique<Gzip>(std::move(inflater)));
 }
 
-bool HasIsal() { return OpenIsalInflater() != nullptr; }
+bool HasIsal() { return OpenIsalInflater(true) != nullptr; }
 
 }  // namespace cais

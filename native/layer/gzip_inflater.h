@@ -9,14 +9,15 @@
 namespace cais {
 
 // Inflates the members of a gzip stream, one after the other (RFC 1952): header, deflate data,
-// check sum and length, which are verified. Two libraries do it: zlib, which node brings, and
+// check sum and length. Two libraries do it: zlib, which node brings, and
 // ISA-L, which is about 2.5 times faster and used where it is installed.
 class GzipInflater {
  public:
   struct Step {
     size_t consumed;
     size_t produced;
-    // The member is complete, its check sum right. The rest of the input is not part of it.
+    // The member is complete, its check sum right (where that is verified). The rest of the input
+    // is not part of it.
     bool ended;
   };
 
@@ -31,6 +32,6 @@ class GzipInflater {
 Result<std::unique_ptr<GzipInflater>> OpenZlibInflater();
 
 // Null where the library is not installed, or cais was built without its headers.
-std::unique_ptr<GzipInflater> OpenIsalInflater();
+std::unique_ptr<GzipInflater> OpenIsalInflater(bool verify_checksums);
 
 }  // namespace cais

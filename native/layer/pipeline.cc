@@ -31,13 +31,14 @@ LayerPipeline::LayerPipeline(Workers& workers, PipelineOptions options)
       // Decompression first: it is the longest of the stages that cannot be divided. The others
       // catch up when it has no room left.
       intake_(workers, StageOptions(1, &LayerPipeline::Intake)),
+      hash_blob_(workers, StageOptions(Stage::kDigests, &LayerPipeline::HashBlob)),
       decode_(workers, StageOptions(0, &LayerPipeline::Decode)),
-      hash_(workers, StageOptions(2, &LayerPipeline::HashTar)),
+      hash_tar_(workers, StageOptions(Stage::kDigests, &LayerPipeline::HashTar)),
       untar_(workers, StageOptions(1, &LayerPipeline::ReadTar)),
       blob_pool_({kPieceBytes, kBlobPieces, options_.on_room, {}}),
       tar_pool_({kPieceBytes, kTarPieces, {}, [this] { decode_.Wake(); }}),
       hand_over_bytes_(kFirstPieceBytes),
-      blob_(std::move(options_.expected_blob)) {}
+      blob_(options_.expected_bytes) {}
 
 Result<std::unique_ptr<LayerPipeline>> LayerPipeline::Start(Workers& workers,
                                                             PipelineOptions options) {
@@ -98,13 +99,14 @@ void LayerPipeline::Fail(Failure failure) {
     // Nothing is destroyed before the stages have been told.
     ++running_;
   }
-  for (PieceQueue* queue : {&intake_queue_, &decode_queue_, &hash_queue_, &tar_queue_}) {
+  for (PieceQueue* queue :
+       {&intake_queue_, &hash_blob_queue_, &decode_queue_, &hash_tar_queue_, &untar_queue_}) {
     queue->Stop();
   }
   blob_pool_.Stop();
   // Ends the poll of FeedFromFile().
   (void)::eventfd_write(stop_event_.get(), 1);
-  for (Stage* stage : {&intake_, &decode_, &hash_, &untar_}) stage->Wake();
+  for (Stage* stage : {&intake_, &hash_blob_, &decode_, &hash_tar_, &untar_}) stage->Wake();
   Leave();
 }
 
@@ -217,19 +219,35 @@ Result<LayerPipeline::Step> LayerPipeline::Intake() {
     if (Status counted = blob_.Count(piece->size); !counted.ok()) {
       return std::move(counted.failure());
     }
-    // The next stage first, so that both work on the piece at the same time.
+    // The next stages first, so that all work on the piece at the same time.
     Hand(decode_queue_, decode_, piece);
+    Hand(hash_blob_queue_, hash_blob_, piece);
     if (Status written = blob_.Write(piece->view()); !written.ok()) {
       return std::move(written.failure());
     }
     return Step::kMore;
   }
   if (!ended) return Step::kWait;
-  Result<BlobSummary> summary = blob_.Finish();
-  if (!summary.ok()) return std::move(summary.failure());
-  outcome_.blob = std::move(summary.value());
-  // Only now: a blob that is cut off shows here as the wrong size or digest, not as a layer that is
-  // made wrongly.
+  if (Status finished = blob_.Finish(); !finished.ok()) return std::move(finished.failure());
+  outcome_.blob_bytes = blob_.size_bytes();
+  CloseQueue(hash_blob_queue_, hash_blob_);
+  return Step::kEnd;
+}
+
+Result<LayerPipeline::Step> LayerPipeline::HashBlob() {
+  bool ended = false;
+  if (PieceRef piece = hash_blob_queue_.TryPop(ended); piece != nullptr) {
+    hash_blob_.Digest(blob_sha256_, std::move(piece));
+    return Step::kMore;
+  }
+  if (!ended) return Step::kWait;
+  outcome_.digest = blob_sha256_.Finish();
+  if (options_.expected_digest && outcome_.digest != *options_.expected_digest) {
+    return Refuse("DIGEST_MISMATCH", "The blob has the digest " + outcome_.digest + ", expected " +
+                                         *options_.expected_digest);
+  }
+  // Only now: a blob that is cut off shows as the wrong size or digest, not as a layer that is made
+  // wrongly.
   CloseQueue(decode_queue_, decode_);
   return Step::kEnd;
 }
@@ -253,8 +271,8 @@ Result<LayerPipeline::Step> LayerPipeline::Decode() {
 Status LayerPipeline::OpenDecoder(std::string_view first_bytes) {
   outcome_.compression = DetectCompression(first_bytes);
   if (outcome_.compression != Compression::kNone) {
-    Result<std::unique_ptr<Decompressor>> decompressor =
-        OpenDecompressor(outcome_.compression, options_.gzip_library);
+    Result<std::unique_ptr<Decompressor>> decompressor = OpenDecompressor(
+        outcome_.compression, {options_.gzip_library, !options_.expected_diff_id.has_value()});
     if (!decompressor.ok()) return std::move(decompressor.failure());
     decompressor_ = std::move(decompressor.value());
     return Done{};
@@ -309,12 +327,12 @@ Result<LayerPipeline::Step> LayerPipeline::EndDecode() {
       }
     }
     decompressor_.reset();
-  } else if (Status checked = CheckDiffId(outcome_.blob.digest); !checked.ok()) {
+  } else if (Status checked = CheckDiffId(outcome_.digest); !checked.ok()) {
     // The tar is the blob.
     return std::move(checked.failure());
   }
-  CloseQueue(hash_queue_, hash_);
-  CloseQueue(tar_queue_, untar_);
+  CloseQueue(hash_tar_queue_, hash_tar_);
+  CloseQueue(untar_queue_, untar_);
   return Step::kEnd;
 }
 
@@ -325,16 +343,15 @@ Status LayerPipeline::PublishTar(PieceRef piece) {
                                         std::to_string(options_.max_tar_bytes) +
                                         " bytes uncompressed (limit maxTarBytes)");
   }
-  if (outcome_.compression != Compression::kNone) Hand(hash_queue_, hash_, piece);
-  Hand(tar_queue_, untar_, std::move(piece));
+  if (outcome_.compression != Compression::kNone) Hand(hash_tar_queue_, hash_tar_, piece);
+  Hand(untar_queue_, untar_, std::move(piece));
   return Done{};
 }
 
 Result<LayerPipeline::Step> LayerPipeline::HashTar() {
   bool ended = false;
-  const PieceRef piece = hash_queue_.TryPop(ended);
-  if (piece != nullptr) {
-    tar_sha256_.Update(piece->view());
+  if (PieceRef piece = hash_tar_queue_.TryPop(ended); piece != nullptr) {
+    hash_tar_.Digest(tar_sha256_, std::move(piece));
     return Step::kMore;
   }
   if (!ended) return Step::kWait;
@@ -365,7 +382,7 @@ Result<LayerPipeline::Step> LayerPipeline::ReadTar() {
         *end_, TarLimits{options_.end_limits.max_entries, options_.end_limits.max_metadata_bytes});
   }
   bool ended = false;
-  const PieceRef piece = tar_queue_.TryPop(ended);
+  const PieceRef piece = untar_queue_.TryPop(ended);
   if (piece != nullptr) {
     end_->Keep(piece);
     if (Status fed = reader_->Feed(piece->view()); !fed.ok()) return std::move(fed.failure());

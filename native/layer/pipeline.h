@@ -26,7 +26,9 @@ struct PipelineOptions {
   // Where `blob` and `layer` are written; shown in messages.
   std::string directory;
   bool save_blob = true;
-  BlobExpectation expected_blob;
+  // What is known of the blob before its bytes come; digests are "sha256:<hex>".
+  std::optional<std::string> expected_digest;
+  std::optional<uint64_t> expected_bytes;
   std::optional<std::string> expected_diff_id;
   GzipLibrary gzip_library = GzipLibrary::kFastest;
   uint64_t max_tar_bytes = 0;
@@ -41,7 +43,8 @@ struct PipelineOptions {
 };
 
 struct LayerOutcome {
-  BlobSummary blob;
+  std::string digest;
+  uint64_t blob_bytes = 0;
   std::string diff_id;
   uint64_t tar_bytes = 0;
   Compression compression = Compression::kNone;
@@ -51,9 +54,9 @@ struct LayerOutcome {
 // One pass over a layer, in stages which a few threads (Workers) do step by step, the most urgent
 // one that has something to do first:
 //
-//   Write ──┐
-//           ├─▶ intake: blob file, SHA-256, size ─▶ decompression ─┬─▶ SHA-256 of the tar
-//   file  ──┘                                                      └─▶ tar reader ─▶ end
+//   Write ──┐                             ┌─▶ SHA-256 of the blob
+//           ├─▶ intake: blob file, size ──┴─▶ decompression ─┬─▶ SHA-256 of the tar
+//   file  ──┘                                                └─▶ tar reader ─▶ end
 //
 // Pieces of 512 KiB go from stage to stage; each of the two kinds (compressed, tar) comes from a
 // bounded pool, so that the slowest stage slows all others down to the producer. An uncompressed
@@ -103,6 +106,7 @@ class LayerPipeline {
 
   // One step of each stage.
   Result<Step> Intake();
+  Result<Step> HashBlob();
   Result<Step> Decode();
   Result<Step> HashTar();
   Result<Step> ReadTar();
@@ -128,8 +132,9 @@ class LayerPipeline {
   LayerOutcome outcome_;            // each field by the stage that makes it
 
   Stage intake_;
+  Stage hash_blob_;
   Stage decode_;
-  Stage hash_;
+  Stage hash_tar_;
   Stage untar_;
 
   // After the stages, which they wake, and before the queues: pieces go back to their pool.
@@ -138,13 +143,15 @@ class LayerPipeline {
   PieceRef writing_;        // what Write() fills
   size_t hand_over_bytes_;  // of the piece that Write() fills
   PieceQueue intake_queue_;
+  PieceQueue hash_blob_queue_;
   PieceQueue decode_queue_;
-  PieceQueue hash_queue_;
-  PieceQueue tar_queue_;
+  PieceQueue hash_tar_queue_;
+  PieceQueue untar_queue_;
 
   // What stages keep from step to step, each for itself.
   BlobWriter blob_;
   bool blob_open_ = false;
+  Sha256 blob_sha256_;
   bool decoder_open_ = false;
   std::unique_ptr<Decompressor> decompressor_;  // null: no compression
   PieceRef compressed_;                         // being decompressed

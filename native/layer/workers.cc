@@ -2,13 +2,14 @@
 
 #include <algorithm>
 #include <thread>
+#include <utility>
 
 #include "layer/private_umask.h"
 
 namespace cais {
 namespace {
 
-// More cores than this find nothing to do: one layer has four stages, an image a few layers at
+// More cores than this find nothing to do: one layer has five stages, an image a few layers at
 // once.
 constexpr size_t kMaxThreads = 8;
 
@@ -30,9 +31,19 @@ void Stage::Wake() {
   }
 }
 
-void Stage::Run() {
+void Stage::Digest(Sha256& digest, PieceRef piece) {
+  digest_ = &digest;
+  digest_piece_ = std::move(piece);
+}
+
+void Stage::BeginStep() {
   state_.store(State::kRunning);
-  switch (options_.step()) {
+  result_ = options_.step();
+}
+
+void Stage::EndStep() {
+  digest_piece_.reset();
+  switch (result_) {
     case Step::kEnd: {
       state_.store(State::kEnded);
       // A copy, since it may destroy this object.
@@ -83,21 +94,47 @@ void Workers::Post(Stage* stage) {
   posted_.notify_one();
 }
 
+Stage* Workers::Take(size_t urgency) {
+  std::deque<Stage*>& queue = queues_[urgency];
+  if (queue.empty()) return nullptr;
+  Stage* const stage = queue.front();
+  queue.pop_front();
+  --queued_;
+  return stage;
+}
+
 void Workers::ThreadMain() {
   const PrivateUmask umask;
   std::unique_lock lock(mutex_);
   for (;;) {
     posted_.wait(lock, [this] { return stopping_ || queued_ > 0; });
     if (queued_ == 0) return;
-    const auto queue =
-        std::find_if(queues_.begin(), queues_.end(), [](const auto& one) { return !one.empty(); });
-    Stage* const stage = queue->front();
-    queue->pop_front();
-    --queued_;
+    Stage* stage = nullptr;
+    for (size_t urgency = 0; stage == nullptr; ++urgency) stage = Take(urgency);
     lock.unlock();
-    stage->Run();
+    Run(stage);
     lock.lock();
   }
+}
+
+void Workers::Run(Stage* stage) {
+  stage->BeginStep();
+  Stage* other = nullptr;
+  if (stage->digest_piece_ != nullptr) {
+    {
+      std::lock_guard lock(mutex_);
+      other = Take(Stage::kDigests);
+    }
+    if (other != nullptr) other->BeginStep();
+    if (other != nullptr && other->digest_piece_ != nullptr) {
+      Sha256::UpdateBoth(*stage->digest_, stage->digest_piece_->view(), *other->digest_,
+                         other->digest_piece_->view());
+    } else {
+      stage->digest_->Update(stage->digest_piece_->view());
+    }
+  }
+  stage->EndStep();
+  if (other != nullptr) other->EndStep();
 }
 
 }  // namespace cais

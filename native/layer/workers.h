@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "kernel/result.h"
+#include "layer/piece.h"
+#include "layer/sha256.h"
 #include "layer/thread.h"
 
 namespace cais {
@@ -27,6 +29,9 @@ class Stage {
   };
   // The smaller, the more urgent.
   static constexpr size_t kUrgencies = 3;
+  // Of stages whose steps do nothing but call Digest(). They come last, so that there are two of
+  // them, of whatever layers, as often as possible: a worker then does both at once.
+  static constexpr size_t kDigests = kUrgencies - 1;
 
   struct Options {
     size_t urgency;
@@ -42,6 +47,8 @@ class Stage {
 
   // Any thread: there may be something to do.
   void Wake();
+  // In a step, which then answers kMore: has `piece` put into `digest` before the next step.
+  void Digest(Sha256& digest, PieceRef piece);
 
  private:
   friend class Workers;
@@ -52,11 +59,17 @@ class Stage {
   //     └───────────────────────────────────── kWait ──┘        (kEnd: kEnded)
   enum class State { kIdle, kQueued, kRunning, kRunningAgain, kEnded };
 
-  void Run();
+  // A step, and what becomes of the stage after it. In between, the worker does the digest.
+  void BeginStep();
+  void EndStep();
 
   Workers& workers_;
   const Options options_;
   std::atomic<State> state_ = State::kIdle;
+  // Between BeginStep and EndStep.
+  Step result_ = Step::kWait;
+  Sha256* digest_ = nullptr;
+  PieceRef digest_piece_;  // null: nothing
 };
 
 // The threads that do the work of all layers of a process: one for each core, however many layers
@@ -80,6 +93,10 @@ class Workers {
   friend class Stage;
   void Post(Stage* stage);
   void ThreadMain();
+  // Does a step of `stage`, and of another one that fits to it.
+  void Run(Stage* stage);
+  // The next stage of this urgency, or null. Under mutex_.
+  Stage* Take(size_t urgency);
 
   std::mutex mutex_;
   std::condition_variable posted_;

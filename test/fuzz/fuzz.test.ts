@@ -124,6 +124,7 @@ test.each<[Omit<NativeProgram, 'name'> & { readonly name: string }, () => Buffer
           'image_writer',
           'layer_tree',
           'sha256',
+          'sha256_blocks',
           'sparse_plan',
         ].map((name) => `native/layer/${name}.cc`),
       ],

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { digestOf } from '../../src/digest.js';
+import { loadNative } from '../../src/native.js';
 import { failureOf, TestJob } from '../fixtures/layer-job.js';
 import { END, member } from '../fixtures/raw-tar.js';
 import { skippableFrame, zstd } from '../fixtures/zstd.js';
@@ -29,6 +30,15 @@ const tar = Buffer.concat([
   member({ name: 'dir/text' }, 'text'),
   END,
 ]);
+
+/** As gzip(1) writes it for a named file, and with a comment. RFC 1952, 2.3. */
+function gzipWithHeader(bytes: Uint8Array): Buffer {
+  const plain = gzipSync(bytes);
+  const [fileName, comment] = [0x08, 0x10];
+  const head = Buffer.from(plain.subarray(0, 10));
+  head[3] = fileName | comment;
+  return Buffer.concat([head, Buffer.from('layer.tar\0a comment\0'), plain.subarray(10)]);
+}
 
 describe('a bad layer', () => {
   const gzip = gzipSync(tar);
@@ -167,6 +177,62 @@ describe('a bad layer', () => {
     const job = new TestJob(root, { limits: { maxTarBytes: 2 ** 27 } as never });
     expect(await failureOf(job.run(bomb))).toMatch(/^LIMIT_EXCEEDED: .*maxTarBytes/);
   });
+});
+
+describe('a layer whose diff ID is known', () => {
+  const expectedDiffId = digestOf(tar);
+  const libraries = ['fastest', 'zlib'] as const;
+
+  // A gzip stream with a name and a comment in its header, of two members, padded.
+  const half = tar.length >> 1;
+  const members = Buffer.concat([
+    gzipWithHeader(tar.subarray(0, half)),
+    gzipSync(tar.subarray(half)),
+    Buffer.alloc(512),
+  ]);
+
+  test.each([1, 7, 8, 9, 1000, 100_000])('comes in chunks of %i bytes', async (chunkBytes) => {
+    const blob = chunkBytes < 100 ? members.subarray(-2000 - 512) : members;
+    // The smallest chunks are for the end of the last member only: all of it would take too long.
+    const split = members.length - blob.length;
+    for (const gzipLibrary of libraries) {
+      const { job, run } = jobOf(gzipLibrary);
+      if (split > 0) job.write(members.subarray(0, split));
+      expect(await run(blob, chunkBytes)).toMatchObject({ diffId: expectedDiffId, entries: 4 });
+    }
+  });
+
+  const wrongSum = Buffer.from(members);
+  const sumAt = members.length - 512 - 8;
+  wrongSum[sumAt] = (wrongSum[sumAt] ?? 0) ^ 1;
+  const wrongZstd = zstd(tar, '--check');
+  wrongZstd[wrongZstd.length - 1] = (wrongZstd.at(-1) ?? 0) ^ 1;
+
+  test('needs no other check sum', async () => {
+    expect(await jobOf('fastest').run(wrongZstd)).toMatchObject({ diffId: expectedDiffId });
+    const byIsal = loadNative().fastestGzipLibrary() === 'ISA-L';
+    const result = jobOf('fastest').run(wrongSum);
+    if (byIsal) expect(await result).toMatchObject({ diffId: expectedDiffId });
+    else expect(await failureOf(result)).toMatch(/^BAD_COMPRESSION: /);
+  });
+
+  test.each<[string, Buffer, RegExp]>([
+    ['gzip cut off', gzipSync(tar).subarray(0, -1), /^TRUNCATED: The gzip stream/],
+    ['gzip cut off before its check sum', gzipSync(tar).subarray(0, -8), /^TRUNCATED: /],
+    ['gzip cut off in the header', gzipSync(tar).subarray(0, 5), /^TRUNCATED: /],
+    ['gzip followed by garbage', Buffer.concat([members, Buffer.from('g')]), /^TRAILING_DATA: /],
+    ['zstd cut off', zstd(tar).subarray(0, -1), /^TRUNCATED: The zstd stream/],
+    ['other content', gzipSync(Buffer.concat([tar, END])), /^DIFF_ID_MISMATCH: /],
+  ])('and which is bad: %s', async (_, blob, expected) => {
+    for (const gzipLibrary of libraries) {
+      expect(await failureOf(jobOf(gzipLibrary).run(blob))).toMatch(expected);
+    }
+  });
+
+  function jobOf(gzipLibrary: 'fastest' | 'zlib') {
+    const job = new TestJob(root, { expectedDiffId, gzipLibrary });
+    return { job: job.job, run: job.run.bind(job) };
+  }
 });
 
 describe('a full disk', () => {
