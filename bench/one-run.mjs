@@ -1,4 +1,5 @@
 import { openFreshDisk } from './fresh-disk.mjs';
+import { runLimitProgram } from './limit/measure.mjs';
 import { openPlace } from './place.mjs';
 
 /** @import { Contestant, QuestionName, RunCost, RunPlace, Workload } from './contract.js' */
@@ -31,6 +32,7 @@ export async function runOnce(contestant, { question, workload, undo, beforehand
       try {
         await contestant.prepare(place.opened.place);
         beforehand?.(place.opened.place);
+        await runLimitProgram(['resident', String(pagesNeeded(workload))], undo);
         const cost = await place.opened.measure(() => contestant.execute(place.opened.place));
         await afterwards?.(place.opened.place);
         return cost;
@@ -43,4 +45,13 @@ export async function runOnce(contestant, { question, workload, undo, beforehand
   } finally {
     await disk.close();
   }
+}
+
+/**
+ * Bytes of page cache that a run fills: blobs, and tar or tree; a quarter more for whatever is around them.
+ * @param {Workload} workload
+ */
+function pagesNeeded({ layers, tarBytes }) {
+  const blobBytes = layers.reduce((sum, layer) => sum + layer.blobBytes, 0);
+  return Math.ceil(1.25 * (tarBytes + blobBytes));
 }

@@ -1,10 +1,16 @@
 // Measures what extraction cannot do without, one stage at a time and each alone. Prints one line
 // of JSON.
 //
-//   limit streams gzip|zstd BLOB TAR DIGEST DIFF_ID DIRECTORY   decompression, both digests, both
-//   files in DIRECTORY limit create 1|2 TAR DIRECTORY                              the tree in
-//   DIRECTORY/tree, by one or two threads limit download PORT PATH BYTES [PATH BYTES]… blobs from a
-//   registry on loopback, thrown away limit read DIRECTORY every file of a tree
+//   limit streams gzip|zstd BLOB TAR DIGEST DIFF_ID DIRECTORY
+//     decompression, both digests, both files in DIRECTORY
+//   limit create 1|2 TAR DIRECTORY
+//     the tree in DIRECTORY/tree, by one or two threads
+//   limit download PORT PATH BYTES [PATH BYTES]…
+//     blobs from a registry on loopback, thrown away
+//   limit read DIRECTORY
+//     every file of a tree
+//   limit resident BYTES
+//     measures nothing: sees to it that so much free memory is there before something else runs
 #include <isa-l.h>
 #include <openssl/crypto.h>
 #include <zstd.h>
@@ -16,6 +22,7 @@
 
 #include "download.h"
 #include "file.h"
+#include "memory.h"
 #include "stream_stages.h"
 #include "tar_entries.h"
 #include "tree_creation.h"
@@ -39,7 +46,9 @@ std::string RunStreams(const Arguments& arguments) {
 }
 
 std::string RunCreate(const Arguments& arguments) {
-  const Tree tree = ReadTar(ReadFile(arguments[1]));
+  const Bytes tar = ReadFile(arguments[1]);
+  const Tree tree = ReadTar(tar);
+  MakeMemoryResident(tar.size());
   const int threads = arguments[0] == "2" ? 2 : 1;
   return MeasureCreation(tree, arguments[2] + "/tree", threads).ToJson("create-" + arguments[0]);
 }
@@ -81,6 +90,8 @@ int main(int argc, char** argv) {
     json = RunDownload(arguments);
   } else if (command == "read" && arguments.size() == 1) {
     json = RunRead(arguments);
+  } else if (command == "resident" && arguments.size() == 1) {
+    MakeMemoryResident(std::stoull(arguments[0]));
   } else if (command == "versions" && arguments.empty()) {
     json = DescribeVersions();
   } else {

@@ -1,0 +1,12 @@
+// This kind of machine may be a virtual one whose host takes back memory as soon as it is free:
+// writing to it for the first time again then costs up to two seconds for each GiB, which has
+// nothing to do with what is measured.
+#ifndef BENCH_LIMIT_MEMORY_H_
+#define BENCH_LIMIT_MEMORY_H_
+
+#include <cstddef>
+
+// Takes that much memory from the kernel, touches it and gives it back, so that the machine has it.
+void MakeMemoryResident(size_t bytes);
+
+#endif  // BENCH_LIMIT_MEMORY_H_
