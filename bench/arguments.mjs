@@ -21,7 +21,8 @@ Options:
   --rounds N           that many rounds
   --workloads A,B      of ${WORKLOAD_NAMES.join(', ')}
   --compressions A,B   of ${COMPRESSIONS.join(', ')}
-  --peers A,B          only these products beside cais, such as containerd, podman, umoci, tar, javascript
+  --peers A,B          only these beside cais: products, such as containerd, podman, umoci, tar, javascript, or contestants by name, such as
+                       containerd-2.1-erofs
   --install-peers      install missing peers from Debian packages, and make a chroot with newer ones in the cache
   --peer-root DIR      a chroot of yours with newer peers, instead of the one in the cache
   --json FILE          write the results into FILE and leave the pages in bench/results as they are

@@ -105,17 +105,23 @@ async function run(options) {
 /**
  * cais always takes part; of the others, the products that were asked for.
  * @param {readonly Found[]} found
- * @param {readonly string[] | undefined} products
+ * @param {readonly string[] | undefined} wanted products, or contestants by their names; undefined: all
  * @returns {{ contestants: Contestant[], missing: Results['missing'] }}
  */
-function choosePeers(found, products) {
-  const known = [...new Set(found.map(({ product }) => product))];
-  const unknown = products?.find((product) => !known.includes(product));
+function choosePeers(found, wanted) {
+  const products = [...new Set(found.map(({ product }) => product))];
+  const names = found.flatMap((one) => ('missing' in one ? [] : [one.name]));
+  const unknown = wanted?.find((each) => !products.includes(each) && !names.includes(each));
   if (unknown !== undefined) {
-    throw new UsageError(`Unknown peer "${unknown}": expected ${known.join(', ')}`);
+    const expected = [...products, ...names].join(', ');
+    throw new UsageError(`Unknown peer "${unknown}": expected one of ${expected}`);
   }
   const chosen = found.filter(
-    ({ product }) => products === undefined || product === 'cais' || products.includes(product),
+    (one) =>
+      wanted === undefined ||
+      one.product === 'cais' ||
+      wanted.includes(one.product) ||
+      (!('missing' in one) && wanted.includes(one.name)),
   );
   return {
     contestants: chosen.flatMap((one) => ('missing' in one ? [] : [one])),
