@@ -43,7 +43,7 @@ Sha256::Sha256(Sha256&&) noexcept = default;
 Sha256& Sha256::operator=(Sha256&&) noexcept = default;
 
 std::string_view Sha256::FillBlock(std::string_view bytes) {
-  if (block_bytes_ == 0) return bytes;
+  if (block_bytes_ == 0 || bytes.empty()) return bytes;
   const size_t part = std::min(bytes.size(), kSha256BlockBytes - block_bytes_);
   std::memcpy(block_.data() + block_bytes_, bytes.data(), part);
   block_bytes_ += part;

@@ -82,6 +82,8 @@ int main(int argc, char** argv) {
     if (!Round(i % 16 == 0 ? Sha256::By::kOpenssl : Sha256::By::kFastest)) return 1;
   }
   Sha256 abc;
+  abc.Update(std::string_view());
   abc.Update("abc");
+  abc.Update(std::string_view());
   std::puts(abc.Finish().c_str());
 }
