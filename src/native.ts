@@ -14,7 +14,7 @@ import type {
 } from './native-network.js';
 
 /** Version of the boundary: raised with every change of the interface below, checked at load against C++. */
-export const NATIVE_ABI = 5;
+export const NATIVE_ABI = 6;
 
 /**
  * The native boundary. Every name here is an export of `native/addon/exports.cc`, in the same order
@@ -189,6 +189,13 @@ export interface LayerJobOptions {
 export interface LayerJob {
   /** Copies `chunk` into the pipeline. False: the buffer is full, wait for `onDrain` before the next call. After a failure it swallows bytes and returns true. */
   write(chunk: Uint8Array): boolean;
+  /**
+   * Reads the next `bytes` bytes from a connected stream socket on a thread of the job, as if they came by `write`, and at the pace of the job. The caller
+   * does not read the socket meanwhile, and may close `fd` at any time. Nothing but `finish` and `abort` is called before it settles.
+   */
+  receive(fd: number, bytes: number, idleTimeoutMs: number): Promise<LayerReception>;
+  /** What `receive` has brought in all, up to now; 0 when the job has ended. */
+  receivedBytes(): number;
   /** Feeds the job from a file on its own threads, instead of `write`: the caller keeps `fd` open until `finish` settles. */
   readFrom(fd: number): void;
   /** No more bytes. Settles when everything is written, hashed and compared. */
@@ -197,6 +204,14 @@ export interface LayerJob {
   readonly failed: Promise<void>;
   /** Ends the job; `finish` rejects with `ABORTED`. The threads have stopped touching the directory when it settles. */
   abort(): void;
+}
+
+/** How a `receive` ended. */
+export interface LayerReception {
+  readonly bytes: number;
+  /** `closed`: by the other end; `idle`: no byte came for the whole time-out; `stopped`: the job has failed or was aborted, see `failed`; `failed`: see `errno`. */
+  readonly end: 'complete' | 'closed' | 'idle' | 'stopped' | 'failed';
+  readonly errno: number;
 }
 
 export interface LayerResult {

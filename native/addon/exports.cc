@@ -10,7 +10,7 @@
 namespace {
 
 // Same as NATIVE_ABI in src/native.ts.
-constexpr int kAbi = 5;
+constexpr int kAbi = 6;
 
 void SetErrorClass(const Napi::CallbackInfo& info) {
   cais::Data(info.Env()).error_class = Napi::Persistent(info[0].As<Napi::Function>());

@@ -1,5 +1,8 @@
 #include "addon/layer_job.h"
 
+#include <fcntl.h>
+
+#include <chrono>
 #include <optional>
 #include <string>
 #include <utility>
@@ -13,7 +16,7 @@ namespace cais {
 namespace {
 
 // What a thread of the pipeline tells the main thread.
-enum class Event : uintptr_t { kRoom = 1, kEnd = 2 };
+enum class Event : uintptr_t { kRoom = 1, kReceived = 2, kEnd = 3 };
 
 GzipLibrary GzipLibraryOf(const Arg& library, Args& args) {
   const std::string text = library.OptionalText().value_or("fastest");
@@ -66,6 +69,30 @@ Napi::Value ToResult(Napi::Env env, const LayerOutcome& outcome) {
   return result;
 }
 
+const char* EndName(SocketSource::End end) {
+  switch (end) {
+    case SocketSource::End::kNone:
+      return "complete";
+    case SocketSource::End::kClosed:
+      return "closed";
+    case SocketSource::End::kIdle:
+      return "idle";
+    case SocketSource::End::kStopped:
+      return "stopped";
+    case SocketSource::End::kFailed:
+      return "failed";
+  }
+  return "";
+}
+
+Napi::Value ToReceived(Napi::Env env, const Reception& reception) {
+  Napi::Object received = Napi::Object::New(env);
+  received.Set("bytes", Napi::Number::New(env, static_cast<double>(reception.bytes)));
+  received.Set("end", EndName(reception.end));
+  received.Set("errno", Napi::Number::New(env, reception.error));
+  return received;
+}
+
 // A job that fails before anybody asks for `failed` is no unhandled rejection: finish() tells it,
 // too.
 void MarkHandled(Napi::Promise promise) {
@@ -97,6 +124,7 @@ struct LayerJob::State {
                                         napi_tsfn_nonblocking);
   }
   void End(Napi::Env env);
+  void SettleReceive(Napi::Env env, const Reception& reception);
   void SettleFinish(Napi::Env env);
 
   napi_threadsafe_function events = nullptr;
@@ -104,6 +132,7 @@ struct LayerJob::State {
   bool has_file = false;
   std::optional<Result<LayerOutcome>> outcome;
   Napi::Promise::Deferred failed;
+  std::optional<Napi::Promise::Deferred> receive;  // while it goes on
   std::optional<Napi::Promise::Deferred> finish;
 };
 
@@ -112,10 +141,19 @@ void LayerJob::State::OnEvent(napi_env raw_env, napi_value on_drain, void* conte
   // The environment is ending: its cleanup hook stops the pipeline, and nobody waits any more.
   if (raw_env == nullptr || !CanRunScript(env)) return;
   Napi::HandleScope scope(env);
-  if (reinterpret_cast<uintptr_t>(data) == static_cast<uintptr_t>(Event::kEnd)) {
-    static_cast<State*>(context)->End(env);
-  } else {
-    (void)Napi::Function(env, on_drain).Call({});
+  auto* state = static_cast<State*>(context);
+  switch (static_cast<Event>(reinterpret_cast<uintptr_t>(data))) {
+    case Event::kRoom:
+      (void)Napi::Function(env, on_drain).Call({});
+      return;
+    case Event::kReceived:
+      if (state->pipeline == nullptr) return;
+      state->SettleReceive(env, state->pipeline->TakeReception());
+      // finish() was called meanwhile.
+      if (state->finish) state->pipeline->CloseInput();
+      return;
+    case Event::kEnd:
+      return state->End(env);
   }
 }
 
@@ -135,6 +173,11 @@ void LayerJob::State::End(Napi::Env env) {
   (void)napi_release_threadsafe_function(events, napi_tsfn_release);
 }
 
+void LayerJob::State::SettleReceive(Napi::Env env, const Reception& reception) {
+  receive->Resolve(ToReceived(env, reception));
+  receive.reset();
+}
+
 void LayerJob::State::SettleFinish(Napi::Env env) {
   if (outcome->ok()) {
     finish->Resolve(ToResult(env, outcome->value()));
@@ -146,8 +189,10 @@ void LayerJob::State::SettleFinish(Napi::Env env) {
 Napi::Function LayerJob::Define(Napi::Env env) {
   return DefineClass(
       env, "LayerJob",
-      {InstanceMethod<&LayerJob::Write>("write"), InstanceMethod<&LayerJob::ReadFrom>("readFrom"),
-       InstanceMethod<&LayerJob::Finish>("finish"), InstanceMethod<&LayerJob::Abort>("abort")});
+      {InstanceMethod<&LayerJob::Write>("write"), InstanceMethod<&LayerJob::Receive>("receive"),
+       InstanceMethod<&LayerJob::ReceivedBytes>("receivedBytes"),
+       InstanceMethod<&LayerJob::ReadFrom>("readFrom"), InstanceMethod<&LayerJob::Finish>("finish"),
+       InstanceMethod<&LayerJob::Abort>("abort")});
 }
 
 LayerJob::LayerJob(const Napi::CallbackInfo& info) : Napi::ObjectWrap<LayerJob>(info) {
@@ -170,6 +215,7 @@ LayerJob::LayerJob(const Napi::CallbackInfo& info) : Napi::ObjectWrap<LayerJob>(
     return;
   }
   options.on_room = [raw = state.get()] { raw->Post(Event::kRoom); };
+  options.on_received = [raw = state.get()] { raw->Post(Event::kReceived); };
   options.on_end = [raw = state.get()] { raw->Post(Event::kEnd); };
   Result<std::unique_ptr<LayerPipeline>> pipeline =
       LayerPipeline::Start(Data(env).workers, std::move(options));
@@ -194,6 +240,17 @@ LayerJob::~LayerJob() {
   }
 }
 
+bool LayerJob::TakesInput(Napi::Env env, const char* method) const {
+  const char* before = nullptr;
+  if (state_->finish) before = "finish";
+  if (state_->has_file) before = "readFrom";
+  if (state_->receive) before = "receive";
+  if (before == nullptr) return true;
+  Napi::Error::New(env, std::string("LayerJob.") + method + " during or after " + before)
+      .ThrowAsJavaScriptException();
+  return false;
+}
+
 Napi::Value LayerJob::Write(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   if (!info[0].IsTypedArray() ||
@@ -201,10 +258,7 @@ Napi::Value LayerJob::Write(const Napi::CallbackInfo& info) {
     Napi::TypeError::New(env, "chunk: expected a Uint8Array").ThrowAsJavaScriptException();
     return env.Undefined();
   }
-  if (state_->finish || state_->has_file) {
-    Napi::Error::New(env, "LayerJob.write after finish or readFrom").ThrowAsJavaScriptException();
-    return env.Undefined();
-  }
+  if (!TakesInput(env, "write")) return env.Undefined();
   if (state_->pipeline == nullptr) return Napi::Boolean::New(env, true);
   const auto chunk = info[0].As<Napi::Uint8Array>();
   const bool room =
@@ -212,16 +266,44 @@ Napi::Value LayerJob::Write(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(env, room);
 }
 
+Napi::Value LayerJob::Receive(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  Args args(info);
+  const int fd = args.At(0, "fd").Descriptor();
+  const auto bytes = static_cast<uint64_t>(args.At(1, "bytes").Integer(1));
+  const std::chrono::milliseconds idle_timeout(args.At(2, "idleTimeoutMs").Integer(1));
+  if (!args.ok() || !TakesInput(env, "receive")) return env.Undefined();
+  state_->receive = Napi::Promise::Deferred::New(env);
+  const Napi::Promise promise = state_->receive->Promise();
+  const Reception over{0, SocketSource::End::kStopped};
+  if (state_->pipeline == nullptr) {
+    state_->SettleReceive(env, over);
+    return promise;
+  }
+  // Of our own, since the caller may close the other one at any time.
+  UniqueFd socket(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+  Result<bool> started = socket ? state_->pipeline->Receive(std::move(socket), bytes, idle_timeout)
+                                : Result<bool>(Errno("dup", "the connection of the layer"));
+  if (!started.ok()) {
+    state_->receive.reset();
+    Throw(env, started.failure());
+    return env.Undefined();
+  }
+  if (!started.value()) state_->SettleReceive(env, over);
+  return promise;
+}
+
+Napi::Value LayerJob::ReceivedBytes(const Napi::CallbackInfo& info) {
+  const uint64_t bytes = state_->pipeline == nullptr ? 0 : state_->pipeline->received_bytes();
+  return Napi::Number::New(info.Env(), static_cast<double>(bytes));
+}
+
 Napi::Value LayerJob::ReadFrom(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   Args args(info);
   const int fd = args.At(0, "fd").Descriptor();
   if (!args.ok()) return env.Undefined();
-  if (state_->finish || state_->has_file) {
-    Napi::Error::New(env, "LayerJob.readFrom after finish or readFrom")
-        .ThrowAsJavaScriptException();
-    return env.Undefined();
-  }
+  if (!TakesInput(env, "readFrom")) return env.Undefined();
   state_->has_file = true;
   if (state_->pipeline == nullptr) return env.Undefined();
   if (Status started = state_->pipeline->ReadFrom(fd); !started.ok()) {
@@ -240,7 +322,7 @@ Napi::Value LayerJob::Finish(const Napi::CallbackInfo& info) {
   Napi::Promise promise = state_->finish->Promise();
   if (state_->outcome) {
     state_->SettleFinish(env);
-  } else if (state_->pipeline != nullptr && !state_->has_file) {
+  } else if (state_->pipeline != nullptr && !state_->has_file && !state_->receive) {
     state_->pipeline->CloseInput();
   }
   return promise;

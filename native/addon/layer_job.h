@@ -24,7 +24,11 @@ class LayerJob : public Napi::ObjectWrap<LayerJob> {
  private:
   struct State;
 
+  // Whether the job takes bytes from the caller now; raises an Error that names `method`, if not.
+  bool TakesInput(Napi::Env env, const char* method) const;
   Napi::Value Write(const Napi::CallbackInfo& info);
+  Napi::Value Receive(const Napi::CallbackInfo& info);
+  Napi::Value ReceivedBytes(const Napi::CallbackInfo& info);
   Napi::Value ReadFrom(const Napi::CallbackInfo& info);
   Napi::Value Finish(const Napi::CallbackInfo& info);
   Napi::Value Abort(const Napi::CallbackInfo& info);

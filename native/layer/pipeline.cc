@@ -104,7 +104,7 @@ void LayerPipeline::Fail(Failure failure) {
     queue->Stop();
   }
   blob_pool_.Stop();
-  // Ends the poll of FeedFromFile().
+  // Ends the poll of a feeding thread.
   (void)::eventfd_write(stop_event_.get(), 1);
   for (Stage* stage : {&intake_, &hash_blob_, &decode_, &hash_tar_, &untar_}) stage->Wake();
   Leave();
@@ -147,39 +147,50 @@ bool LayerPipeline::Write(std::string_view bytes) {
     std::memcpy(writing_->data.get() + writing_->size, bytes.data(), part);
     writing_->size += part;
     bytes.remove_prefix(part);
-    if (writing_->size >= hand_over_bytes_) {
-      Hand(intake_queue_, intake_, std::move(writing_));
-      hand_over_bytes_ = std::min(2 * hand_over_bytes_, kPieceBytes);
-    }
+    HandOver(hand_over_bytes_);
   }
   return blob_pool_.HasRoom();
 }
 
+void LayerPipeline::HandOver(size_t enough_bytes) {
+  if (writing_ == nullptr || writing_->size < enough_bytes) return;
+  Hand(intake_queue_, intake_, std::move(writing_));
+  hand_over_bytes_ = std::min(2 * hand_over_bytes_, kPieceBytes);
+}
+
 void LayerPipeline::CloseInput() {
-  if (writing_ != nullptr) Hand(intake_queue_, intake_, std::move(writing_));
+  HandOver(1);
   CloseQueue(intake_queue_, intake_);
 }
 
-Status LayerPipeline::ReadFrom(int fd) {
-  source_fd_ = fd;
+Result<bool> LayerPipeline::StartFeeder(std::function<void()> feed) {
+  // The one before has nothing left to do.
+  feeder_.Join();
   {
     std::lock_guard lock(mutex_);
     // Too late for another thread: the last stage may have called on_end.
-    if (failure_) return Done{};
+    if (failure_) return false;
     ++running_;
   }
-  Result<Thread> thread = Thread::Start("cais-feed", [this] { FeedFromFile(); });
+  Result<Thread> thread = Thread::Start("cais-feed", [this, feed = std::move(feed)] {
+    feed();
+    Leave();
+  });
   if (!thread.ok()) {
     Leave();
     return std::move(thread.failure());
   }
   feeder_ = std::move(thread.value());
-  return Done{};
+  return true;
 }
 
-void LayerPipeline::FeedFromFile() {
-  if (Status fed = Feed(); !fed.ok()) Fail(std::move(fed.failure()));
-  Leave();
+Status LayerPipeline::ReadFrom(int fd) {
+  source_fd_ = fd;
+  Result<bool> started = StartFeeder([this] {
+    if (Status fed = Feed(); !fed.ok()) Fail(std::move(fed.failure()));
+  });
+  if (!started.ok()) return std::move(started.failure());
+  return Done{};
 }
 
 Status LayerPipeline::Feed() {
@@ -205,6 +216,39 @@ Status LayerPipeline::Feed() {
     }
     Hand(intake_queue_, intake_, std::move(piece));
   }
+}
+
+Result<bool> LayerPipeline::Receive(UniqueFd socket, uint64_t bytes,
+                                    std::chrono::milliseconds idle_timeout) {
+  // A std::function must be copyable.
+  auto source = std::make_shared<SocketSource>(std::move(socket), stop_event_.get(), idle_timeout);
+  return StartFeeder([this, source, bytes]() mutable {
+    reception_ = ReceiveAll(*source, bytes);
+    source.reset();
+    options_.on_received();
+  });
+}
+
+Reception LayerPipeline::ReceiveAll(SocketSource& source, uint64_t bytes) {
+  uint64_t left = bytes;
+  while (left > 0) {
+    if (writing_ == nullptr) writing_ = blob_pool_.Acquire();
+    if (writing_ == nullptr) return {bytes - left, SocketSource::End::kStopped};
+    const auto room = static_cast<size_t>(std::min<uint64_t>(left, writing_->room()));
+    const size_t wanted = std::min(room, hand_over_bytes_ - writing_->size);
+    const size_t got = source.Read(writing_->data.get() + writing_->size, wanted, room);
+    if (got == 0) break;
+    writing_->size += got;
+    left -= got;
+    received_bytes_ += got;
+    HandOver(left > 0 ? hand_over_bytes_ : 1);
+  }
+  return {bytes - left, source.end(), source.error()};
+}
+
+Reception LayerPipeline::TakeReception() {
+  feeder_.Join();
+  return reception_;
 }
 
 Result<LayerPipeline::Step> LayerPipeline::Intake() {

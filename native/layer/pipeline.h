@@ -1,5 +1,7 @@
 #pragma once
 
+#include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
@@ -16,6 +18,7 @@
 #include "layer/layer_end.h"
 #include "layer/piece.h"
 #include "layer/sha256.h"
+#include "layer/socket_source.h"
 #include "layer/tar_reader.h"
 #include "layer/thread.h"
 #include "layer/workers.h"
@@ -37,6 +40,8 @@ struct PipelineOptions {
   std::function<Result<std::unique_ptr<LayerEnd>>(int directory_fd, const EndLimits&)> open_end;
   // Called on any thread when Write() has answered false and there is room again.
   std::function<void()> on_room;
+  // Called on any thread when Receive() is over.
+  std::function<void()> on_received;
   // Called once, on the last thread of the pipeline as its last act: nothing touches the directory
   // any more. The pipeline must not be destroyed inside it.
   std::function<void()> on_end;
@@ -51,12 +56,20 @@ struct LayerOutcome {
   EndSummary layer;
 };
 
+// What became of a Receive().
+struct Reception {
+  uint64_t bytes = 0;
+  // kNone: all bytes have come.
+  SocketSource::End end = SocketSource::End::kNone;
+  int error = 0;  // errno, when `end` is kFailed
+};
+
 // One pass over a layer, in stages which a few threads (Workers) do step by step, the most urgent
 // one that has something to do first:
 //
-//   Write ──┐                             ┌─▶ SHA-256 of the blob
-//           ├─▶ intake: blob file, size ──┴─▶ decompression ─┬─▶ SHA-256 of the tar
-//   file  ──┘                                                └─▶ tar reader ─▶ end
+//   Write  ──┐                             ┌─▶ SHA-256 of the blob
+//   socket ──┼─▶ intake: blob file, size ──┴─▶ decompression ─┬─▶ SHA-256 of the tar
+//   file   ──┘                                                └─▶ tar reader ─▶ end
 //
 // Pieces of 512 KiB go from stage to stage; each of the two kinds (compressed, tar) comes from a
 // bounded pool, so that the slowest stage slows all others down to the producer. An uncompressed
@@ -72,11 +85,20 @@ class LayerPipeline {
   LayerPipeline(const LayerPipeline&) = delete;
   LayerPipeline& operator=(const LayerPipeline&) = delete;
 
-  // The producer is one thread, and uses either Write and CloseInput or ReadFrom.
+  // The producer is one thread, and uses either Write, Receive and CloseInput or ReadFrom.
   // Copies `bytes`, never waits. False: no room for more before `on_room`. After a failure it
   // swallows the bytes.
   bool Write(std::string_view bytes);
   void CloseInput();
+  // Reads the next `bytes` bytes, more than none, from a connected stream socket on a thread of
+  // the pipeline, as if they came by Write; `on_received` tells when that is over. Until then the
+  // producer does nothing else. An `idle_timeout` without a byte ends it. False: it does not begin,
+  // after a failure.
+  Result<bool> Receive(UniqueFd socket, uint64_t bytes, std::chrono::milliseconds idle_timeout);
+  // After `on_received`.
+  Reception TakeReception();
+  // Any thread: what has come by Receive(), up to now and in all.
+  uint64_t received_bytes() const { return received_bytes_; }
   // Reads `fd` (borrowed, until the end) from its position to its end on a thread of the pipeline.
   Status ReadFrom(int fd);
 
@@ -100,9 +122,13 @@ class LayerPipeline {
   static void Hand(PieceQueue& queue, Stage& stage, PieceRef piece);
   static void CloseQueue(PieceQueue& queue, Stage& stage);
 
-  // On a thread of its own, since a source may be slow: a pipe.
-  void FeedFromFile();
+  // On a thread of its own, since a source may be slow: a pipe, a network.
+  // False: not after a failure.
+  Result<bool> StartFeeder(std::function<void()> feed);
   Status Feed();
+  Reception ReceiveAll(SocketSource& source, uint64_t bytes);
+  // Hands over what is in `writing_` when it is enough.
+  void HandOver(size_t enough_bytes);
 
   // One step of each stage.
   Result<Step> Intake();
@@ -140,8 +166,10 @@ class LayerPipeline {
   // After the stages, which they wake, and before the queues: pieces go back to their pool.
   PiecePool blob_pool_;
   PiecePool tar_pool_;
-  PieceRef writing_;        // what Write() fills
-  size_t hand_over_bytes_;  // of the piece that Write() fills
+  PieceRef writing_;        // what Write() and Receive() fill
+  size_t hand_over_bytes_;  // of that piece
+  std::atomic<uint64_t> received_bytes_ = 0;
+  Reception reception_;  // by the feeding thread
   PieceQueue intake_queue_;
   PieceQueue hash_blob_queue_;
   PieceQueue decode_queue_;

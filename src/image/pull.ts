@@ -8,7 +8,7 @@ import {
   type Reference,
   repositoryName,
 } from '../reference.js';
-import type { BlobSink } from '../registry/blob-sink.js';
+import { type BlobSink, CountingSink } from '../registry/blob-sink.js';
 import type { BlobRequest } from '../registry/client.js';
 import type { HostsDirectory } from '../registry/hosts-directory.js';
 import { MirroredClient } from '../registry/mirrored-client.js';
@@ -236,19 +236,12 @@ class RemoteImage {
       pour: async (sink, signal) => {
         const request = { ...this.#blobRequest(layer), signal };
         const urls = foreignUrls(descriptors.get(layer.digest));
-        let fetchedBytes = 0;
-        const counting: BlobSink = {
-          write: (chunk) => {
-            fetchedBytes += chunk.byteLength;
-            return sink.write(chunk);
-          },
-          drained: () => sink.drained(),
-        };
+        const counting = new CountingSink(sink);
         try {
           if (urls.length > 0) await this.#pourForeign(request, { urls, sink: counting });
           else await this.#client.pourBlob(request, counting, 0);
         } finally {
-          this.#request.onFetched?.(fetchedBytes);
+          this.#request.onFetched?.(counting.bytes);
         }
       },
     });
@@ -259,16 +252,10 @@ class RemoteImage {
     request: BlobRequest,
     { urls, sink }: { readonly urls: readonly string[]; readonly sink: BlobSink },
   ): Promise<void> {
-    let offsetBytes = 0;
-    const counting: BlobSink = {
-      write: (chunk) => {
-        offsetBytes += chunk.byteLength;
-        return sink.write(chunk);
-      },
-      drained: () => sink.drained(),
-    };
+    const counting = new CountingSink(sink);
     for (const url of urls) {
       try {
+        const offsetBytes = counting.bytes;
         await this.#client.pourForeignBlob(request, counting, { url, offsetBytes });
         return;
       } catch {
@@ -276,7 +263,7 @@ class RemoteImage {
         request.signal?.throwIfAborted();
       }
     }
-    await this.#client.pourBlob(request, sink, offsetBytes);
+    await this.#client.pourBlob(request, sink, counting.bytes);
   }
 
   #manifestRequest(reference: string) {

@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net';
-import type { BlobSink } from './blob-sink.js';
+import type { BlobSink, Reception } from './blob-sink.js';
 import { type BlobTlsOptions, connectSocket } from './blob-socket.js';
 import { ConnectionFault } from './connection-fault.js';
 import { type ResponseHead, ResponseHeadReader } from './response-head.js';
@@ -46,6 +46,8 @@ interface Exchange {
 }
 
 const BUFFER_BYTES = 256 * 1024;
+/** Less is not worth a thread of the sink. */
+const MIN_LENT_BYTES = 256 * 1024;
 
 /**
  * One connection to one origin, for one GET at a time, whose body goes from the socket through one buffer to the sink: nothing is allocated for it.
@@ -77,10 +79,7 @@ export class BlobConnection {
     });
     this.#socket
       .on('session', options.onSession)
-      .on('timeout', () => {
-        const seconds = options.bodyIdleTimeoutMs / 1000;
-        this.#fail(new ConnectionFault('ETIMEDOUT', `no byte of the body for ${seconds} s`));
-      })
+      .on('timeout', () => this.#fail(idleFault(options.bodyIdleTimeoutMs)))
       .on('error', (error) => this.#lose(error))
       .on('end', () => this.#lose(undefined))
       .on('close', () => {
@@ -256,12 +255,47 @@ export class BlobConnection {
         this.#finish(exchange);
       } else if (this.#fault !== undefined) {
         this.#fail(this.#fault);
+      } else if (this.#lend(exchange)) {
+        return;
       } else {
         this.#socket.setTimeout(this.#options.bodyIdleTimeoutMs);
         this.#socket.resume();
         return;
       }
     }
+  }
+
+  /** Lets the sink read the rest of a large body itself, if it can. Nothing is read here meanwhile. */
+  #lend(exchange: Exchange): boolean {
+    const receive = exchange.reading?.sink.receive;
+    const fd = this.#descriptor();
+    if (receive === undefined || fd === undefined || exchange.remaining < MIN_LENT_BYTES)
+      return false;
+    this.#socket.setTimeout(0);
+    const idleTimeoutMs = this.#options.bodyIdleTimeoutMs;
+    receive({ fd, bytes: exchange.remaining, idleTimeoutMs }).then(
+      (reception) => {
+        if (this.#exchange === exchange) this.#takeBack(exchange, reception);
+      },
+      (error: unknown) => this.#failIn(exchange, error),
+    );
+    return true;
+  }
+
+  #takeBack(exchange: Exchange, { bytes, fault }: Reception): void {
+    exchange.remaining -= bytes;
+    if (fault === 'idle') this.#fail(idleFault(this.#options.bodyIdleTimeoutMs));
+    else if (fault === 'closed') this.#lose(undefined);
+    else if (fault !== undefined) this.#lose(fault);
+    else this.#advance(exchange);
+  }
+
+  /** Of the socket, if what it carries is not encrypted. */
+  #descriptor(): number | undefined {
+    if ('encrypted' in this.#socket) return undefined;
+    // Not public, but net.Socket has it since Node 0.x wherever there are descriptors.
+    const fd = (this.#socket as { _handle?: { fd?: unknown } | null })._handle?.fd;
+    return typeof fd === 'number' && fd >= 0 ? fd : undefined;
   }
 
   #finish(exchange: Exchange): void {
@@ -310,6 +344,10 @@ export class BlobConnection {
     if (exchange?.reader !== undefined) exchange.onHeadFault(reason);
     else exchange?.reading?.onFault(reason);
   }
+}
+
+function idleFault(timeoutMs: number): ConnectionFault {
+  return new ConnectionFault('ETIMEDOUT', `no byte of the body for ${timeoutMs / 1000} s`);
 }
 
 function earlyEnd(exchange: Exchange | undefined): string {

@@ -1,4 +1,4 @@
-import type { BlobSink } from './blob-sink.js';
+import type { BlobSink, PlainConnection, Reception } from './blob-sink.js';
 import { RegistryError } from './registry-error.js';
 import { connectionError, isTransientFault, type TransportResponse } from './transport.js';
 
@@ -26,28 +26,28 @@ const MAX_FRUITLESS_CONNECTIONS = 3;
  */
 export async function pourBlob(options: BlobPourOptions, sink: BlobSink): Promise<void> {
   const { what, url, sizeBytes, signal } = options;
-  const reception = new Reception(sink, options);
-  if (reception.offset > 0 && reception.offset === sizeBytes) return;
+  const progress = new PouringSink(sink, options);
+  if (progress.offset > 0 && progress.offset === sizeBytes) return;
   for (let fruitless = 0; ; ) {
-    const start = reception.offset;
+    const start = progress.offset;
     const response = await options.open(start);
     let fault: unknown;
     try {
       try {
-        reception.surplus = checkHead(response, { what, offset: start, sizeBytes });
+        progress.surplus = checkHead(response, { what, offset: start, sizeBytes });
       } catch (error) {
         await response.body.discard();
         throw error;
       }
-      await response.body.pour(reception);
-      if (reception.offset === sizeBytes) return;
+      await response.body.pour(progress);
+      if (progress.offset === sizeBytes) return;
     } catch (error) {
       signal?.throwIfAborted();
-      if (reception.refusal !== undefined) throw reception.refusal.reason;
+      if (progress.refusal !== undefined) throw progress.refusal.reason;
       if (!isTransientFault(error)) throw connectionError({ what, url }, error);
       fault = error;
     }
-    const { offset } = reception;
+    const { offset } = progress;
     if (offset === sizeBytes && offset > start) return;
     fruitless = offset > start ? 1 : fruitless + 1;
     if (fruitless > MAX_FRUITLESS_CONNECTIONS) throw cutConnection(options, offset, fault);
@@ -55,7 +55,7 @@ export async function pourBlob(options: BlobPourOptions, sink: BlobSink): Promis
 }
 
 /** Counts what a sink takes, over several connections. */
-class Reception implements BlobSink {
+class PouringSink implements BlobSink {
   /** How much of the blob the sink has. */
   offset: number;
   /** How many bytes to come the sink has already. */
@@ -69,6 +69,12 @@ class Reception implements BlobSink {
     this.#sink = sink;
     this.#options = options;
     this.offset = options.offsetBytes;
+  }
+
+  get receive(): BlobSink['receive'] {
+    const { receive } = this.#sink;
+    const isAllWanted = this.surplus === 0;
+    return receive && isAllWanted ? (connection) => this.#receive(receive, connection) : undefined;
   }
 
   write(chunk: Uint8Array): boolean {
@@ -90,6 +96,19 @@ class Reception implements BlobSink {
     await this.#sink.drained().catch((reason: unknown) => {
       throw this.#refuse(reason);
     });
+  }
+
+  async #receive(
+    receive: NonNullable<BlobSink['receive']>,
+    connection: PlainConnection,
+  ): Promise<Reception> {
+    const { what, sizeBytes } = this.#options;
+    if (this.offset + connection.bytes > sizeBytes) throw sizeMismatch(what, sizeBytes, 'more');
+    const reception = await receive(connection).catch((reason: unknown) => {
+      throw this.#refuse(reason);
+    });
+    this.offset += reception.bytes;
+    return reception;
   }
 
   #refuse(reason: unknown): unknown {

@@ -1,6 +1,6 @@
 import type { Credential } from '../auth/credential.js';
 import type { Digest } from '../digest.js';
-import type { BlobSink } from './blob-sink.js';
+import { type BlobSink, CountingSink } from './blob-sink.js';
 import {
   type BlobRequest,
   type FetchedManifest,
@@ -77,17 +77,10 @@ export class MirroredClient {
 
   /** As {@link RegistryClient.pourBlob}; the next host goes on where one has stopped. */
   async pourBlob(request: BlobRequest, sink: BlobSink, offsetBytes: number): Promise<void> {
-    let offset = offsetBytes;
-    const counting: BlobSink = {
-      write: (chunk) => {
-        offset += chunk.byteLength;
-        return sink.write(chunk);
-      },
-      drained: () => sink.drained(),
-    };
+    const counting = new CountingSink(sink);
     const asked = { ...request, what: `layer ${request.digest}`, needs: 'pull' as const };
     await this.#demand(asked, async (client) => {
-      await client.pourBlob(request, counting, offset);
+      await client.pourBlob(request, counting, offsetBytes + counting.bytes);
       return true;
     });
   }

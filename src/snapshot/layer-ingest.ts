@@ -1,9 +1,10 @@
 import { type FileHandle, mkdir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
+import { getSystemErrorMap } from 'node:util';
 import type { Config } from '../config.js';
 import type { Digest } from '../digest.js';
-import type { LayerForm, LayerJob, LayerResult, NativeBinding } from '../native.js';
-import type { BlobSink } from '../registry/blob-sink.js';
+import type { LayerForm, LayerJob, LayerReception, LayerResult, NativeBinding } from '../native.js';
+import type { BlobSink, PlainConnection, Reception } from '../registry/blob-sink.js';
 
 /** Where the compressed bytes of a layer come from. */
 export type LayerSource =
@@ -16,6 +17,9 @@ export type LayerSource =
   | { readonly openFile: () => Promise<FileHandle> }
   /** From an open file, read from its current offset to its end; stays the caller's, who keeps it open until the ingest settles. */
   | { readonly fd: number };
+
+/** How often it is told what a job that reads a connection itself has read. */
+const PROGRESS_MS = 100;
 
 /** What one {@link runLayerJob} needs. */
 export interface LayerJobRun {
@@ -128,6 +132,33 @@ class JobSink implements BlobSink {
     const { room, signal } = this.#options;
     return untilAborted(room.opened, signal);
   }
+
+  readonly receive = async ({ fd, bytes, idleTimeoutMs }: PlainConnection): Promise<Reception> => {
+    const { signal, onProgress } = this.#options;
+    signal.throwIfAborted();
+    const before = this.#job.receivedBytes();
+    const report = () => {
+      const now = this.#job.receivedBytes() - before;
+      if (now > 0) onProgress(this.#received + now);
+    };
+    const timer = setInterval(report, PROGRESS_MS);
+    try {
+      const reception = await this.#job.receive(fd, bytes, idleTimeoutMs);
+      this.#received += reception.bytes;
+      onProgress(this.#received);
+      // Says why.
+      if (reception.end === 'stopped') await this.#job.failed;
+      return { bytes: reception.bytes, fault: faultOf(reception) };
+    } finally {
+      clearInterval(timer);
+    }
+  };
+}
+
+function faultOf({ end, errno }: LayerReception): Reception['fault'] {
+  if (end !== 'failed') return end === 'closed' || end === 'idle' ? end : undefined;
+  const [code, text] = getSystemErrorMap().get(-errno) ?? [`errno ${errno}`, 'unknown'];
+  return Object.assign(new Error(`${text} (${code})`), { code });
 }
 
 /** Whether a job takes more bytes now. */

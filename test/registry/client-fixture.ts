@@ -5,6 +5,7 @@ import { RegistryClient } from '../../src/registry/client.js';
 import { RegistryError } from '../../src/registry/registry-error.js';
 import { Transport } from '../../src/registry/transport.js';
 import { FakeRegistry, type SeenRequest } from '../fakes/registry.js';
+import { CollectingSink } from './raw-server.js';
 
 /** A registry that a test may make misbehave. */
 export let registry: FakeRegistry;
@@ -48,11 +49,12 @@ export async function failure(promise: Promise<unknown>): Promise<RegistryError>
 }
 
 /** What `pour` brings. */
-export async function readAll(pour: (sink: BlobSink) => Promise<void>): Promise<Buffer> {
-  const parts: Uint8Array[] = [];
-  const write = (chunk: Uint8Array) => parts.push(Uint8Array.from(chunk)) > 0;
-  await pour({ write, drained: async () => undefined });
-  return Buffer.concat(parts);
+export async function readAll(
+  pour: (sink: BlobSink) => Promise<void>,
+  sink = new CollectingSink(),
+): Promise<Buffer> {
+  await pour(sink);
+  return sink.bytes;
 }
 
 export const isManifest = (request: SeenRequest) => request.path.includes('/manifests/');

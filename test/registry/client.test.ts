@@ -12,6 +12,7 @@ import {
   registry,
   transport,
 } from './client-fixture.js';
+import { CollectingSink, ReceivingSink } from './raw-server.js';
 
 describe('manifests', () => {
   it('refuses bytes that are not what was asked for by digest, whatever the header says', async () => {
@@ -68,7 +69,10 @@ describe('manifests', () => {
   });
 });
 
-describe('blobs', () => {
+describe.each([
+  ['piece by piece', CollectingSink],
+  ['by a sink that reads itself', ReceivingSink],
+])('blobs %s', (_how, Sink) => {
   const content = Buffer.from(Array.from({ length: 500_000 }, (_, i) => (i * 7) % 251));
 
   function blobRequest(signal?: AbortSignal) {
@@ -77,7 +81,7 @@ describe('blobs', () => {
   }
 
   const read = (request: BlobRequest, offsetBytes = 0) =>
-    readAll((sink) => client().pourBlob(request, sink, offsetBytes));
+    readAll((sink) => client().pourBlob(request, sink, offsetBytes), new Sink());
 
   /** Sends `length` bytes from where it was asked to, and cuts. */
   const cutAfter = (length: number) =>

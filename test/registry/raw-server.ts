@@ -1,11 +1,12 @@
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, readSync, rmSync } from 'node:fs';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
-import type { BlobSink } from '../../src/registry/blob-sink.js';
+import type { BlobSink, PlainConnection, Reception } from '../../src/registry/blob-sink.js';
 
 /** One request as it came. */
 export interface RawRequest {
@@ -129,6 +130,43 @@ export class CollectingSink implements BlobSink {
   async drained(): Promise<void> {
     await this.#makeRoom?.();
     this.#isFull = false;
+  }
+}
+
+/** Reads connections itself, as a layer's job does. */
+export class ReceivingSink extends CollectingSink {
+  /** What it was lent. */
+  readonly connections: PlainConnection[] = [];
+
+  readonly receive = async (connection: PlainConnection): Promise<Reception> => {
+    this.connections.push(connection);
+    const { fd, bytes, idleTimeoutMs } = connection;
+    let received = 0;
+    let idleSince = performance.now();
+    while (received < bytes) {
+      const room = Buffer.alloc(Math.min(bytes - received, 65_536));
+      const size = tryRead(fd, room);
+      if (size === 0) return { bytes: received, fault: 'closed' };
+      if (size !== undefined) {
+        this.write(room.subarray(0, size));
+        received += size;
+        idleSince = performance.now();
+      } else if (performance.now() - idleSince > idleTimeoutMs) {
+        return { bytes: received, fault: 'idle' };
+      }
+      await delay(1);
+    }
+    return { bytes: received, fault: undefined };
+  };
+}
+
+/** Undefined: nothing there yet. */
+function tryRead(fd: number, room: Buffer): number | undefined {
+  try {
+    return readSync(fd, room);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EAGAIN') return undefined;
+    throw error;
   }
 }
 
