@@ -37,7 +37,7 @@ std::string_view UnsupportedCompression(std::string_view first_bytes) {
 
 Result<std::unique_ptr<Decompressor>> OpenDecompressor(Compression compression,
                                                        const DecompressorOptions& options) {
-  return compression == Compression::kGzip ? OpenGzip(options) : OpenZstd(options.verify_checksums);
+  return compression == Compression::kGzip ? OpenGzip(options) : OpenZstd(options);
 }
 
 }  // namespace cais

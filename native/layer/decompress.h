@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "kernel/result.h"
+#include "layer/piece.h"
 
 namespace cais {
 
@@ -20,21 +21,27 @@ Compression DetectCompression(std::string_view first_bytes);
 // message: a tar may begin with these bytes.
 std::string_view UnsupportedCompression(std::string_view first_bytes);
 
-// Decompresses one stream, pushed through in pieces.
+// Decompresses one stream, pushed through in pieces of any size, into pieces of its own. Outlives
+// them.
 class Decompressor {
  public:
   struct Step {
-    size_t consumed;
-    size_t produced;
+    // Of the input; the rest comes again.
+    size_t consumed = 0;
+    // Complete. Null: none yet.
+    PieceRef piece;
+    // There is no memory for output before `on_free`.
+    bool is_full = false;
   };
 
   virtual ~Decompressor() = default;
-  // Takes input and fills output until one of them is used up. When the output is full, there may
-  // be more for the same input: call again, even with no input left. Fails with BAD_COMPRESSION and
-  // the library's reason, TRAILING_DATA or LIMIT_EXCEEDED.
-  virtual Result<Step> Run(std::string_view input, char* output, size_t output_bytes) = 0;
-  // The input is complete. Fails with TRUNCATED when the stream is not.
-  virtual Status Finish() = 0;
+  // Takes input until a piece of output is complete, the input is used up or there is no memory for
+  // output. After a piece there may be more output for the same input: call again, even with none
+  // left. Fails with BAD_COMPRESSION and the library's reason, TRAILING_DATA or LIMIT_EXCEEDED.
+  virtual Result<Step> Run(std::string_view input) = 0;
+  // The input is complete: the last piece, null when there is nothing in it. Fails with TRUNCATED
+  // when the stream is not.
+  virtual Result<PieceRef> Finish() = 0;
 };
 
 // Which library inflates gzip. kFastest: ISA-L where it is installed, else zlib.
@@ -48,6 +55,9 @@ struct DecompressorOptions {
   // False: the check sums that the formats have themselves (CRC-32 of gzip, XXH64 of zstd) may be
   // left out, since the caller compares a digest of what comes out. They cost a twentieth.
   bool verify_checksums = true;
+  // Of the output. zstd's are no larger than that or than one of its blocks, and take as much
+  // memory in all as its window needs.
+  PiecePool::Options pieces{};
 };
 
 // `compression` must not be kNone.

@@ -12,10 +12,16 @@ constexpr std::string_view kHead = "\x1f\x8b\x08";
 
 class Gzip final : public Decompressor {
  public:
-  explicit Gzip(std::unique_ptr<GzipInflater> inflater) : inflater_(std::move(inflater)) {}
+  Gzip(std::unique_ptr<GzipInflater> inflater, PiecePool::Options pieces)
+      : inflater_(std::move(inflater)), pool_(std::move(pieces)) {}
 
-  Result<Step> Run(std::string_view input, char* output, size_t output_bytes) override {
-    Step step{0, 0};
+  Result<Step> Run(std::string_view input) override {
+    Step step;
+    if (piece_ == nullptr) piece_ = pool_.TryAcquire();
+    if (piece_ == nullptr) {
+      step.is_full = true;
+      return step;
+    }
     for (;;) {
       const std::string_view rest = input.substr(step.consumed);
       if (place_ == Place::kPadding) {
@@ -35,19 +41,23 @@ class Gzip final : public Decompressor {
         place_ = Place::kMember;
       }
       if (!IsHead(rest)) return TrailingData();
-      const auto part = inflater_->Run(rest, output + step.produced, output_bytes - step.produced);
+      const auto part = inflater_->Run(rest, piece_->end(), piece_->room());
       if (!part.ok()) return part.failure();
       step.consumed += part.value().consumed;
-      step.produced += part.value().produced;
-      if (!part.value().ended) return step;
+      piece_->size += part.value().produced;
+      if (!part.value().ended) {
+        if (piece_->room() == 0) step.piece = std::move(piece_);
+        return step;
+      }
       place_ = Place::kBetween;
       first_member_ = false;
     }
   }
 
-  Status Finish() override {
+  Result<PieceRef> Finish() override {
     if (place_ == Place::kMember) return Refuse("TRUNCATED", "The gzip stream ends early");
-    return Done{};
+    if (piece_ != nullptr && piece_->size == 0) piece_.reset();
+    return std::move(piece_);
   }
 
  private:
@@ -69,6 +79,8 @@ class Gzip final : public Decompressor {
   }
 
   std::unique_ptr<GzipInflater> inflater_;
+  PiecePool pool_;
+  PieceRef piece_;  // being filled
   Place place_ = Place::kMember;
   bool first_member_ = true;
   size_t head_bytes_ = 0;  // of the present member
@@ -86,7 +98,8 @@ Result<std::unique_ptr<Decompressor>> OpenGzip(const DecompressorOptions& option
     if (!zlib.ok()) return std::move(zlib.failure());
     inflater = std::move(zlib.value());
   }
-  return Result<std::unique_ptr<Decompressor>>(std::make_unique<Gzip>(std::move(inflater)));
+  return Result<std::unique_ptr<Decompressor>>(
+      std::make_unique<Gzip>(std::move(inflater), options.pieces));
 }
 
 bool HasIsal() { return OpenIsalInflater(true) != nullptr; }

@@ -4,9 +4,6 @@
 
 namespace cais {
 
-Piece::Piece(size_t capacity_bytes)
-    : data(std::make_unique_for_overwrite<char[]>(capacity_bytes)), capacity(capacity_bytes) {}
-
 PiecePool::PiecePool(Options options) : options_(std::move(options)) {}
 
 PieceRef PiecePool::Acquire() {
@@ -30,25 +27,27 @@ PieceRef PiecePool::AcquireNow() {
 
 PieceRef PiecePool::Take(std::unique_lock<std::mutex>& lock) {
   ++in_use_;
-  std::unique_ptr<Piece> piece;
+  std::unique_ptr<char[]> memory;
   if (!free_.empty()) {
-    piece = std::move(free_.back());
+    memory = std::move(free_.back());
     free_.pop_back();
   }
   lock.unlock();
-  if (piece == nullptr) piece = std::make_unique<Piece>(options_.piece_bytes);
-  piece->size = 0;
-  return PieceRef(piece.release(), [this](Piece* used) { GiveBack(used); });
+  if (memory == nullptr) memory = std::make_unique_for_overwrite<char[]>(options_.piece_bytes);
+  return PieceRef(new Piece{memory.release(), options_.piece_bytes}, [this](Piece* used) {
+    GiveBack(used->data);
+    delete used;
+  });
 }
 
-void PiecePool::GiveBack(Piece* piece) {
-  std::unique_ptr<Piece> owned(piece);
+void PiecePool::GiveBack(char* memory) {
+  std::unique_ptr<char[]> owned(memory);
   bool tell = false;
   bool tell_free = false;
   {
     std::lock_guard lock(mutex_);
     --in_use_;
-    // Pieces beyond the bound are freed, not kept.
+    // What is beyond the bound is freed, not kept.
     if (free_.size() + in_use_ < options_.max_pieces) free_.push_back(std::move(owned));
     if (room_wanted_ && in_use_ <= options_.max_pieces / 2) {
       room_wanted_ = false;

@@ -13,18 +13,19 @@
 namespace cais {
 
 // A buffer on its way through the layer pipeline: filled by one thread, then only read, by any
-// number.
+// number. Its memory belongs to whoever made it.
 struct Piece {
-  explicit Piece(size_t capacity_bytes);
   size_t room() const { return capacity - size; }
-  std::string_view view() const { return {data.get(), size}; }
+  // Where the next byte goes.
+  char* end() const { return data + size; }
+  std::string_view view() const { return {data, size}; }
 
-  std::unique_ptr<char[]> data;
+  char* data;
   size_t capacity;
   size_t size = 0;
 };
 
-// The last holder gives the piece back to its pool.
+// The last holder gives the piece back to its maker (PiecePool, PieceRing).
 using PieceRef = std::shared_ptr<Piece>;
 
 // A bounded number of pieces, made when needed and used again. Where there is none left, producers
@@ -58,12 +59,12 @@ class PiecePool {
 
  private:
   PieceRef Take(std::unique_lock<std::mutex>& lock);
-  void GiveBack(Piece* piece);
+  void GiveBack(char* memory);
 
   const Options options_;
   std::mutex mutex_;
   std::condition_variable freed_;
-  std::vector<std::unique_ptr<Piece>> free_;
+  std::vector<std::unique_ptr<char[]>> free_;
   size_t in_use_ = 0;
   bool room_wanted_ = false;
   bool piece_wanted_ = false;

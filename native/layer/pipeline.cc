@@ -36,7 +36,6 @@ LayerPipeline::LayerPipeline(Workers& workers, PipelineOptions options)
       hash_tar_(workers, StageOptions(Stage::kDigests, &LayerPipeline::HashTar)),
       untar_(workers, StageOptions(1, &LayerPipeline::ReadTar)),
       blob_pool_({kPieceBytes, kBlobPieces, options_.on_room, {}}),
-      tar_pool_({kPieceBytes, kTarPieces, {}, [this] { decode_.Wake(); }}),
       hand_over_bytes_(kFirstPieceBytes),
       blob_(options_.expected_bytes) {}
 
@@ -144,7 +143,7 @@ bool LayerPipeline::Write(std::string_view bytes) {
   while (!bytes.empty()) {
     if (writing_ == nullptr) writing_ = blob_pool_.AcquireNow();
     const size_t part = std::min(bytes.size(), writing_->room());
-    std::memcpy(writing_->data.get() + writing_->size, bytes.data(), part);
+    std::memcpy(writing_->end(), bytes.data(), part);
     writing_->size += part;
     bytes.remove_prefix(part);
     HandOver(hand_over_bytes_);
@@ -205,7 +204,7 @@ Status LayerPipeline::Feed() {
         return Errno("poll", "source of the layer");
       }
       if (waits[1].revents != 0) return Done{};
-      const ssize_t got = ::read(source_fd_, piece->data.get() + piece->size, piece->room());
+      const ssize_t got = ::read(source_fd_, piece->end(), piece->room());
       if (got < 0 && errno != EINTR && errno != EAGAIN) return Errno("read", "source of the layer");
       if (got == 0) {
         if (piece->size > 0) Hand(intake_queue_, intake_, std::move(piece));
@@ -236,7 +235,7 @@ Reception LayerPipeline::ReceiveAll(SocketSource& source, uint64_t bytes) {
     if (writing_ == nullptr) return {bytes - left, SocketSource::End::kStopped};
     const auto room = static_cast<size_t>(std::min<uint64_t>(left, writing_->room()));
     const size_t wanted = std::min(room, hand_over_bytes_ - writing_->size);
-    const size_t got = source.Read(writing_->data.get() + writing_->size, wanted, room);
+    const size_t got = source.Read(writing_->end(), wanted, room);
     if (got == 0) break;
     writing_->size += got;
     left -= got;
@@ -315,8 +314,11 @@ Result<LayerPipeline::Step> LayerPipeline::Decode() {
 Status LayerPipeline::OpenDecoder(std::string_view first_bytes) {
   outcome_.compression = DetectCompression(first_bytes);
   if (outcome_.compression != Compression::kNone) {
-    Result<std::unique_ptr<Decompressor>> decompressor = OpenDecompressor(
-        outcome_.compression, {options_.gzip_library, !options_.expected_diff_id.has_value()});
+    Result<std::unique_ptr<Decompressor>> decompressor =
+        OpenDecompressor(outcome_.compression,
+                         {.gzip_library = options_.gzip_library,
+                          .verify_checksums = !options_.expected_diff_id.has_value(),
+                          .pieces = {kPieceBytes, kTarPieces, {}, [this] { decode_.Wake(); }}});
     if (!decompressor.ok()) return std::move(decompressor.failure());
     decompressor_ = std::move(decompressor.value());
     return Done{};
@@ -339,38 +341,32 @@ Result<LayerPipeline::Step> LayerPipeline::PassThrough() {
 
 // Fills one piece of the tar, or uses up one of the blob.
 Result<LayerPipeline::Step> LayerPipeline::Decompress() {
-  if (tar_ == nullptr && (tar_ = tar_pool_.TryAcquire()) == nullptr) return Step::kWait;
-  const auto step =
-      decompressor_->Run(compressed_rest_, tar_->data.get() + tar_->size, tar_->room());
-  if (!step.ok()) return step.failure();
-  const auto [consumed, produced] = step.value();
+  Result<Decompressor::Step> step = decompressor_->Run(compressed_rest_);
+  if (!step.ok()) return std::move(step.failure());
+  auto& [consumed, piece, is_full] = step.value();
   compressed_rest_.remove_prefix(consumed);
-  tar_->size += produced;
-  const bool full = tar_->room() == 0;
-  if (!full && !compressed_rest_.empty() && consumed + produced == 0) {
-    return Refuse("BAD_COMPRESSION", "The decompression of the layer makes no progress");
-  }
-  if (full) {
-    if (Status published = PublishTar(std::exchange(tar_, nullptr)); !published.ok()) {
+  if (is_full) return Step::kWait;
+  if (piece != nullptr) {
+    if (Status published = PublishTar(std::move(piece)); !published.ok()) {
       return std::move(published.failure());
     }
   } else if (compressed_rest_.empty()) {
     compressed_.reset();
+  } else if (consumed == 0) {
+    return Refuse("BAD_COMPRESSION", "The decompression of the layer makes no progress");
   }
   return Step::kMore;
 }
 
 Result<LayerPipeline::Step> LayerPipeline::EndDecode() {
   if (decompressor_ != nullptr) {
-    if (Status finished = decompressor_->Finish(); !finished.ok()) {
-      return std::move(finished.failure());
-    }
-    if (tar_ != nullptr) {
-      if (Status published = PublishTar(std::exchange(tar_, nullptr)); !published.ok()) {
+    Result<PieceRef> last = decompressor_->Finish();
+    if (!last.ok()) return std::move(last.failure());
+    if (last.value() != nullptr) {
+      if (Status published = PublishTar(std::move(last.value())); !published.ok()) {
         return std::move(published.failure());
       }
     }
-    decompressor_.reset();
   } else if (Status checked = CheckDiffId(outcome_.digest); !checked.ok()) {
     // The tar is the blob.
     return std::move(checked.failure());

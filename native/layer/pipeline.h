@@ -163,11 +163,11 @@ class LayerPipeline {
   Stage hash_tar_;
   Stage untar_;
 
-  // After the stages, which they wake, and before the queues: pieces go back to their pool.
+  // After the stages, which they wake, and before the queues: pieces go back to their makers.
   PiecePool blob_pool_;
-  PiecePool tar_pool_;
-  PieceRef writing_;        // what Write() and Receive() fill
-  size_t hand_over_bytes_;  // of that piece
+  std::unique_ptr<Decompressor> decompressor_;  // null: no compression, or not known yet
+  PieceRef writing_;                            // what Write() and Receive() fill
+  size_t hand_over_bytes_;                      // of that piece
   std::atomic<uint64_t> received_bytes_ = 0;
   Reception reception_;  // by the feeding thread
   PieceQueue intake_queue_;
@@ -181,11 +181,8 @@ class LayerPipeline {
   bool blob_open_ = false;
   Sha256 blob_sha256_;
   bool decoder_open_ = false;
-  std::unique_ptr<Decompressor> decompressor_;  // null: no compression
-  PieceRef compressed_;                         // being decompressed
+  PieceRef compressed_;  // being decompressed
   std::string_view compressed_rest_;
-  PieceRef tar_;              // being filled
-  bool output_full_ = false;  // of the last call of the decompressor
   Sha256 tar_sha256_;
   std::unique_ptr<LayerEnd> end_;
   std::optional<TarReader> reader_;  // after end_, which it uses

@@ -13,6 +13,6 @@ bool IsZstdMagic(std::string_view first_bytes);
 // zstd of one or more frames, skippable ones included. A frame that wants a window of more than 128
 // MiB (what `zstd --ultra -22` uses) fails with LIMIT_EXCEEDED; anything after the last frame is
 // TRAILING_DATA.
-Result<std::unique_ptr<Decompressor>> OpenZstd(bool verify_checksums);
+Result<std::unique_ptr<Decompressor>> OpenZstd(const DecompressorOptions& options);
 
 }  // namespace cais

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
@@ -24,33 +25,49 @@ struct Outcome {
 };
 
 // Nothing: more output than this test waits for.
-std::optional<Outcome> Run(cais::Compression compression, const cais::DecompressorOptions& options,
+std::optional<Outcome> Run(cais::Compression compression, cais::DecompressorOptions options,
                            const std::string& input, size_t piece_bytes) {
+  bool is_free = false;
+  options.pieces = {piece_bytes, 2, {}, [&is_free] { is_free = true; }};
   auto decompressor = cais::OpenDecompressor(compression, options);
   if (!decompressor.ok()) std::abort();
   Outcome outcome;
-  const auto buffer = std::make_unique<char[]>(piece_bytes);
+  // Both are kept: the decompressor must say that it is full, and then that it is not.
+  std::deque<cais::PieceRef> kept;
+  const auto take = [&outcome, &kept](cais::PieceRef piece) {
+    if (piece->size == 0 || piece->size > piece->capacity) std::abort();
+    outcome.output += piece->view();
+    kept.push_back(std::move(piece));
+  };
   for (size_t at = 0; at < input.size();) {
     const size_t length = std::min(input.size() - at, piece_bytes);
-    const auto piece = std::make_unique<char[]>(length);
-    input.copy(piece.get(), length, at);
+    const auto chunk = std::make_unique<char[]>(length);
+    input.copy(chunk.get(), length, at);
     at += length;
-    std::string_view rest(piece.get(), length);
-    for (bool full = false; full || !rest.empty();) {
-      const auto step = decompressor.value()->Run(rest, buffer.get(), piece_bytes);
+    std::string_view rest(chunk.get(), length);
+    for (bool again = true; again;) {
+      auto step = decompressor.value()->Run(rest);
       if (!step.ok()) return Outcome{{}, step.failure().code};
-      if (step.value().consumed > rest.size() || step.value().produced > piece_bytes) std::abort();
-      rest.remove_prefix(step.value().consumed);
-      outcome.output.append(buffer.get(), step.value().produced);
-      full = step.value().produced == piece_bytes;
-      if (!full && !rest.empty() && step.value().consumed + step.value().produced == 0) {
+      auto& [consumed, piece, is_full] = step.value();
+      if (consumed > rest.size()) std::abort();
+      rest.remove_prefix(consumed);
+      again = is_full || piece != nullptr || !rest.empty();
+      if (is_full) {
+        if (kept.empty() || piece != nullptr) std::abort();
+        for (is_free = false; !is_free; kept.pop_front()) {
+          if (kept.empty()) std::abort();
+        }
+      } else if (piece != nullptr) {
+        take(std::move(piece));
+      } else if (!rest.empty() && consumed == 0) {
         return Outcome{{}, "no progress"};
       }
       if (outcome.output.size() > kMaxOutputBytes) return std::nullopt;
     }
   }
-  const cais::Status finished = decompressor.value()->Finish();
-  if (!finished.ok()) return Outcome{{}, finished.failure().code};
+  auto last = decompressor.value()->Finish();
+  if (!last.ok()) return Outcome{{}, last.failure().code};
+  if (last.value() != nullptr) take(std::move(last.value()));
   return outcome;
 }
 
@@ -70,12 +87,14 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const size_t small_bytes = 37 + size % 1000;
   std::optional<Outcome> by_library[2];
   for (const cais::GzipLibrary library : {cais::GzipLibrary::kFastest, cais::GzipLibrary::kZlib}) {
-    const auto large = Run(compression, {library, true}, input, 1 << 18);
-    const auto small = Run(compression, {library, true}, input, small_bytes);
+    const auto large = Run(compression, {.gzip_library = library}, input, 1 << 18);
+    const auto small = Run(compression, {.gzip_library = library}, input, small_bytes);
     // With much output, one of them may reach the bound of this test before the failure.
     RequireEqual(large, small);
-    const auto unverified = Run(compression, {library, false}, input, 1 << 18);
-    RequireEqual(unverified, Run(compression, {library, false}, input, small_bytes));
+    const auto unverified =
+        Run(compression, {.gzip_library = library, .verify_checksums = false}, input, 1 << 18);
+    RequireEqual(unverified, Run(compression, {.gzip_library = library, .verify_checksums = false},
+                                 input, small_bytes));
     if (large && large->failure.empty()) RequireEqual(large, unverified);
     by_library[static_cast<int>(library)] = large;
     if (compression != cais::Compression::kGzip) return 0;

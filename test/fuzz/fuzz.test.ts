@@ -94,6 +94,8 @@ function compressedSeeds(): Buffer[] {
     Buffer.concat([gzip, Buffer.alloc(50)]),
     zstd(),
     zstd('-19', '--check'),
+    // Many turns of the ring that is its window.
+    zstd('-19', '--zstd=wlog=10'),
     Buffer.concat([zstd(), Buffer.from('532a4d1804000000abcd', 'hex'), zstd('--fast')]),
   ];
 }
@@ -136,7 +138,15 @@ test.each<[Omit<NativeProgram, 'name'> & { readonly name: string }, () => Buffer
   [
     {
       name: 'decompress-fuzz',
-      sources: ['decompress', 'gzip', 'isal_inflater', 'zlib_inflater', 'zstd_stream']
+      sources: [
+        'decompress',
+        'gzip',
+        'isal_inflater',
+        'piece',
+        'piece_ring',
+        'zlib_inflater',
+        'zstd_stream',
+      ]
         .map((name) => `native/layer/${name}.cc`)
         .concat('test/fuzz/decompress_fuzz.cc'),
       libraries: ['z', 'zstd'],

@@ -67,6 +67,29 @@ const forms: readonly [string, Buffer, string][] = [
   ['zstd with a window of 128 MiB', zstd(tar, '--long=27'), 'zstd'],
 ];
 
+describe('zstd that looks back across the end of the memory that it is decompressed into', () => {
+  // What comes again after a distance just within the window, and longer than all memory.
+  const repeated = (distance: number) => {
+    const part = randomBytes(distance);
+    return Buffer.concat(Array.from({ length: Math.ceil(24_000_000 / distance) }, () => part));
+  };
+  test.each([
+    ['1 KiB', 10, 1000],
+    ['128 KiB', 17, 130_000],
+    ['2 MiB', 21, 2_000_000],
+    ['2 MiB, to its last byte', 21, 2_097_151],
+    ['8 MiB', 23, 8_300_000],
+  ])('a window of %s', async (_window, windowLog, distance) => {
+    const large = Buffer.concat([member({ name: 'a' }, repeated(distance)), END]);
+    const blob = zstd(large, '-5', `--zstd=wlog=${windowLog},hlog=22,clog=22`);
+    // That it is looked back so far at all.
+    expect(blob.length).toBeLessThan(large.length / 2);
+    const { job } = new TestJob(root, { expectedDiffId: digestOf(large) });
+    for (let at = 0; at < blob.length; at += 77_777) job.write(blob.subarray(at, at + 77_777));
+    expect(await job.finish()).toMatchObject({ tarBytes: large.length });
+  });
+});
+
 // Whatever a machine has to inflate gzip with, the layer is the same.
 const cases = forms.flatMap(([name, blob, compression]) =>
   (['fastest', 'zlib'] as const)
