@@ -15,6 +15,7 @@ import { MirroredClient } from '../registry/mirrored-client.js';
 import { RegistryError } from '../registry/registry-error.js';
 import type { Transport } from '../registry/transport.js';
 import type { BlobStore } from './blob-store.js';
+import { EarlyLayers } from './early-layers.js';
 import type { ImageDescription, ImageLayer, ImageRecord, ImageStore } from './image-store.js';
 import { type Descriptor, type ImageManifest, MAX_MANIFEST_BYTES } from './manifest.js';
 import { isForeignLayerType } from './media-type.js';
@@ -72,22 +73,23 @@ async function pullFromHosts(parts: PullParts, request: PullRequest): Promise<Im
   const { domain } = request.reference;
   const endpoints = await parts.hosts.endpointsOf(domain);
   const client = new MirroredClient({ ...parts, ...request, domain, endpoints });
+  const remote = new RemoteImage(parts, { request, client });
   try {
-    return await pullBy(client, parts, request);
+    return await pullRemote(remote, parts, request);
   } finally {
-    await client.close();
+    await remote.close();
   }
 }
 
-async function pullBy(
-  client: MirroredClient,
+async function pullRemote(
+  remote: RemoteImage,
   parts: PullParts,
   request: PullRequest,
 ): Promise<ImageRecord> {
   const { reference, platform, signal, onProgress } = request;
-  const remote = new RemoteImage(parts, { request, client });
   const target = await remote.fetchTarget();
-  const selected = await selectImage(target, { platform, source: remote.source });
+  const { source, onManifest } = remote;
+  const selected = await selectImage(target, { platform, source, onManifest });
   const layers = imageLayers(selected);
   // Beside the layers: each is a few journeys to the file system, which a small image would wait for.
   const documents = writeDocuments(parts.blobs, selected, target);
@@ -190,6 +192,8 @@ class RemoteImage {
   readonly #client: MirroredClient;
   readonly #request: PullRequest;
   readonly #image: string;
+  readonly #early: EarlyLayers;
+  #expected: readonly Descriptor[] = [];
 
   constructor(
     { blobs, store }: PullParts,
@@ -200,6 +204,20 @@ class RemoteImage {
     this.#request = request;
     this.#image = familiarName(request.reference);
     this.#client = client;
+    this.#early = new EarlyLayers({
+      signal: request.signal,
+      open: async (layer, signal) => {
+        const isHere = (await blobs.size(layer.digest)) !== undefined;
+        const isElsewhere = foreignUrls(layer).length > 0;
+        if (isHere || isElsewhere) return undefined;
+        return client.openBlob({ ...this.#blobRequest(layer), signal });
+      },
+    });
+  }
+
+  async close(): Promise<void> {
+    await this.#early.discard();
+    await this.#client.close();
   }
 
   /**
@@ -223,10 +241,17 @@ class RemoteImage {
     );
   }
 
+  readonly onManifest = ({ layers }: ImageManifest): void => {
+    this.#expected = layers;
+  };
+
   readonly source: DocumentSource = async ({ digest, sizeBytes }, kind) => {
     const local = await this.#blobs.read(digest, Math.max(sizeBytes, MAX_MANIFEST_BYTES));
     if (local?.byteLength === sizeBytes) return local;
-    if (kind === 'config') return this.#client.fetchBlob(this.#blobRequest({ digest, sizeBytes }));
+    if (kind === 'config') {
+      this.#early.begin(this.#expected);
+      return this.#client.fetchBlob(this.#blobRequest({ digest, sizeBytes }));
+    }
     return (await this.#client.fetchManifest(this.#manifestRequest(digest))).bytes;
   };
 
@@ -234,7 +259,8 @@ class RemoteImage {
     const descriptors = new Map(manifest.layers.map((layer) => [layer.digest, layer]));
     return (layer) => ({
       pour: async (sink, signal) => {
-        const request = { ...this.#blobRequest(layer), signal };
+        const opened = () => this.#early.take(layer.digest, signal);
+        const request = { ...this.#blobRequest(layer), signal, opened };
         const urls = foreignUrls(descriptors.get(layer.digest));
         const counting = new CountingSink(sink);
         try {

@@ -17,6 +17,13 @@ export type DocumentSource = (
   kind: 'manifest' | 'config',
 ) => Promise<Buffer>;
 
+export interface SelectionOptions {
+  readonly platform: Platform;
+  readonly source: DocumentSource;
+  /** Told of the manifest that is taken before its config is asked for, unless only that tells whether it is taken. */
+  readonly onManifest?: (manifest: ImageManifest) => void;
+}
+
 /** A document that was found: its bytes and what they hash to. */
 export interface Document {
   readonly digest: Digest;
@@ -44,11 +51,15 @@ const MAX_LAYERS = 500;
  */
 export async function selectImage(
   top: Document,
-  { platform, source }: { readonly platform: Platform; readonly source: DocumentSource },
+  options: SelectionOptions,
 ): Promise<SelectedImage> {
   const parsed = parseManifestDocument(top.bytes, top.mediaType);
-  if (parsed.kind === 'manifest') return complete({ document: top, manifest: parsed }, source);
-  const selected = await new Selection(platform, source).search(parsed, 1);
+  if (parsed.kind === 'manifest') {
+    options.onManifest?.(parsed);
+    return complete({ document: top, manifest: parsed }, options.source);
+  }
+  const { platform } = options;
+  const selected = await new Selection(options).search(parsed, 1);
   if (selected !== undefined) return selected;
   const offered = parsed.entries.flatMap((entry) =>
     entry.platform ? [formatPlatform(entry.platform)] : [],
@@ -61,12 +72,10 @@ export async function selectImage(
 }
 
 class Selection {
-  readonly #platform: Platform;
-  readonly #source: DocumentSource;
+  readonly #options: SelectionOptions;
 
-  constructor(platform: Platform, source: DocumentSource) {
-    this.#platform = platform;
-    this.#source = source;
+  constructor(options: SelectionOptions) {
+    this.#options = options;
   }
 
   async search(index: ImageIndex, depth: number): Promise<SelectedImage | undefined> {
@@ -76,14 +85,15 @@ class Selection {
         `Malformed manifest: indexes are nested deeper than ${MAX_INDEX_DEPTH}`,
       );
     }
-    for (const entry of rankByPlatform(index.entries, this.#platform)) {
+    const { platform, source, onManifest } = this.#options;
+    for (const entry of rankByPlatform(index.entries, platform)) {
       if (entry.sizeBytes > MAX_MANIFEST_BYTES) {
         throw new ManifestError(
           'BAD_MANIFEST',
           `rejecting ${entry.sizeBytes} byte manifest ${entry.digest}: too large`,
         );
       }
-      const bytes = await this.#source(entry, 'manifest');
+      const bytes = await source(entry, 'manifest');
       const parsed = parseManifestDocument(bytes, entry.mediaType || undefined);
       if (parsed.kind === 'index') {
         const found = await this.search(parsed, depth + 1);
@@ -91,9 +101,10 @@ class Selection {
         continue;
       }
       const document = { digest: entry.digest, bytes, mediaType: parsed.mediaType };
-      const image = await complete({ document, manifest: parsed }, this.#source);
+      if (entry.platform !== undefined) onManifest?.(parsed);
+      const image = await complete({ document, manifest: parsed }, source);
       // An entry that does not say its platform is asked itself.
-      if (entry.platform !== undefined || matchesPlatform(image.config.platform, this.#platform))
+      if (entry.platform !== undefined || matchesPlatform(image.config.platform, platform))
         return image;
     }
     return undefined;

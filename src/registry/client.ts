@@ -49,6 +49,11 @@ export interface BlobRequest {
   readonly signal?: AbortSignal | undefined;
 }
 
+export interface LayerRequest extends BlobRequest {
+  /** An answer of {@link RegistryClient.openBlob} to begin with, if there is one; it is asked once. */
+  readonly opened?: (() => Promise<TransportResponse | undefined>) | undefined;
+}
+
 export interface ManifestRequest {
   readonly path: string;
   /** A tag or a digest. */
@@ -159,18 +164,31 @@ export class RegistryClient {
   }
 
   /**
+   * Begins to fetch a large blob. The caller pours or discards the body of the answer.
+   * @throws RegistryError
+   */
+  async openBlob(request: BlobRequest, offsetBytes = 0): Promise<TransportResponse> {
+    const what = layerOf(request);
+    const url = this.#blobUrl(request);
+    const headers = { accept: '*/*', ...rangeHeaders(offsetBytes) };
+    const asked = { ...request, what, method: 'GET' as const, url, headers };
+    return expectContent(await this.#send(asked, 'sendForBlob'), what);
+  }
+
+  /**
    * Pours a blob from `offsetBytes` on, over as many connections as it takes. Its length is checked, its digest is not.
    * @throws RegistryError; what `sink` throws.
    */
-  async pourBlob(request: BlobRequest, sink: BlobSink, offsetBytes: number): Promise<void> {
-    const what = `Cannot pull "${request.image}": layer ${request.digest}`;
-    const url = this.#blobUrl(request);
+  async pourBlob(request: LayerRequest, sink: BlobSink, offsetBytes: number): Promise<void> {
+    const { opened, ...asked } = request;
+    const place = { what: layerOf(request), url: this.#blobUrl(request), offsetBytes };
+    let early = offsetBytes === 0 ? await opened?.() : undefined;
     const open = async (offset: number) => {
-      const headers = { accept: '*/*', ...rangeHeaders(offset) };
-      const asked = { ...request, what, method: 'GET' as const, url, headers };
-      return expectContent(await this.#send(asked, 'sendForBlob'), what);
+      const answer = early ?? (await this.openBlob(asked, offset));
+      early = undefined;
+      return answer;
     };
-    return pourBlob({ ...request, what, url, offsetBytes, open }, sink);
+    return pourBlob({ ...asked, ...place, open }, sink);
   }
 
   /**
@@ -283,6 +301,10 @@ export class RegistryClient {
 }
 
 const NOTHING_SAID = { code: undefined, text: '' };
+
+function layerOf({ image, digest }: BlobRequest): string {
+  return `Cannot pull "${image}": layer ${digest}`;
+}
 
 function rangeHeaders(offset: number): Record<string, string> {
   return offset === 0 ? {} : { range: `bytes=${offset}-` };

@@ -4,12 +4,13 @@ import { type BlobSink, CountingSink } from './blob-sink.js';
 import {
   type BlobRequest,
   type FetchedManifest,
+  type LayerRequest,
   type ManifestRequest,
   RegistryClient,
 } from './client.js';
 import { type RegistryEndpoint, registryName } from './hosts.js';
 import { RegistryError, type RegistryErrorCode } from './registry-error.js';
-import type { Transport } from './transport.js';
+import type { Transport, TransportResponse } from './transport.js';
 
 export interface MirroredClientOptions {
   readonly transport: Transport;
@@ -75,11 +76,15 @@ export class MirroredClient {
     );
   }
 
+  /** As {@link RegistryClient.openBlob}. */
+  async openBlob(request: BlobRequest): Promise<TransportResponse> {
+    return this.#demand(layerQuestion(request), (client) => client.openBlob(request));
+  }
+
   /** As {@link RegistryClient.pourBlob}; the next host goes on where one has stopped. */
-  async pourBlob(request: BlobRequest, sink: BlobSink, offsetBytes: number): Promise<void> {
+  async pourBlob(request: LayerRequest, sink: BlobSink, offsetBytes: number): Promise<void> {
     const counting = new CountingSink(sink);
-    const asked = { ...request, what: `layer ${request.digest}`, needs: 'pull' as const };
-    await this.#demand(asked, async (client) => {
+    await this.#demand(layerQuestion(request), async (client) => {
       await client.pourBlob(request, counting, offsetBytes + counting.bytes);
       return true;
     });
@@ -144,6 +149,10 @@ interface Question {
   readonly what: string;
   readonly needs: 'pull' | 'resolve';
   readonly signal?: AbortSignal | undefined;
+}
+
+function layerQuestion({ image, digest, signal }: BlobRequest): Question {
+  return { image, signal, what: `layer ${digest}`, needs: 'pull' };
 }
 
 /** One host with its clients, one for each credential. */

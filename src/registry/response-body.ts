@@ -21,7 +21,8 @@ export class UndiciBody implements ResponseBody {
   readonly #stream: Dispatcher.ResponseData['body'];
 
   constructor(stream: Dispatcher.ResponseData['body']) {
-    this.#stream = stream;
+    // A fault before anybody reads it is told to whoever does.
+    this.#stream = stream.on('error', () => undefined);
   }
 
   pour(sink: BlobSink): Promise<void> {
