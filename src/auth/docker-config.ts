@@ -120,8 +120,10 @@ export function loginConfigPath(environment: NodeJS.ProcessEnv): string {
 export async function loadDockerConfig(
   paths: readonly string[] = dockerConfigPaths(process.env),
 ): Promise<DockerConfig | undefined> {
-  for (const path of paths) {
-    const text = await readText(path);
+  // All at once: mostly there is none, and a pull waits for it.
+  const texts = await Promise.all(paths.map(readText));
+  for (const [i, path] of paths.entries()) {
+    const text = texts[i];
     if (text === undefined) continue;
     try {
       return parseDockerConfig(text, path);

@@ -12,13 +12,13 @@ import { Transport, type TransportOptions } from '../registry/transport.js';
 import { SingleFlight } from '../single-flight.js';
 import { NO_TELEMETRY, type Telemetry } from '../telemetry.js';
 import { type Archive, openArchive } from './archive.js';
-import { BlobStore, type LayoutEntry } from './blob-store.js';
+import { BlobStore } from './blob-store.js';
 import { type CollectableLayers, type Collected, collectGarbage } from './collect.js';
 import { DiskUsage, type DiskUsageOptions, type ImageFilesystems } from './disk-usage.js';
 import { FileLock, type LockNative } from './file-lock.js';
 import { type ImageRecord, ImageStore } from './image-store.js';
+import { LayoutIndex } from './layout-index.js';
 import { LoadError, loadImages } from './load.js';
-import { MAX_MANIFEST_BYTES, parseManifestDocument } from './manifest.js';
 import { PinnedImages } from './pinned-images.js';
 import { formatPlatform, hostPlatform, type Platform } from './platform.js';
 import { pullImage } from './pull.js';
@@ -82,6 +82,7 @@ export class ImageService {
   readonly #paths: StatePaths;
   readonly #blobs: BlobStore;
   readonly #store: ImageStore;
+  readonly #index: LayoutIndex;
   readonly #usage: DiskUsage;
   readonly #pulls = new SingleFlight<ImageRecord>();
   /** Progress of the pulls that are running. */
@@ -97,6 +98,12 @@ export class ImageService {
     this.#paths = parts.paths;
     this.#blobs = parts.blobs;
     this.#store = new ImageStore(options.records, new PinnedImages(options.config.pinnedImages));
+    this.#index = new LayoutIndex({
+      native: options.native,
+      lockPath: join(this.#paths.locks, 'index'),
+      blobs: this.#blobs,
+      store: this.#store,
+    });
     this.#usage = new DiskUsage({ paths: this.#paths, native: options.native });
     this.#upkeep = options.records.collection('image-upkeep');
   }
@@ -292,7 +299,7 @@ export class ImageService {
     let result: T;
     try {
       result = await action();
-      await this.#writeIndex();
+      await this.#index.write();
     } catch (error) {
       lock?.release();
       // What went wrong is what the caller must hear; the next change collects.
@@ -329,50 +336,11 @@ export class ImageService {
     return collected;
   }
 
-  /** Makes `index.json` list what the records say. */
-  async #writeIndex(): Promise<void> {
-    const path = join(this.#paths.locks, 'index');
-    await FileLock.hold(this.#options.native, { path, exclusive: true }, async () => {
-      await this.#blobs.writeIndex(await this.#layoutEntries());
-    });
-  }
-
   /** Removing must work on a full disk: there the old index stays, which names too much, until the next change. */
   async #writeIndexAfterRemoval(): Promise<void> {
-    await this.#writeIndex().catch((error: NodeJS.ErrnoException) => {
+    await this.#index.write().catch((error: NodeJS.ErrnoException) => {
       if (error.code !== 'ENOSPC') throw error;
     });
-  }
-
-  async #layoutEntries(): Promise<LayoutEntry[]> {
-    const named = this.#store
-      .names()
-      .map(({ name, value }) => ({ name, digest: value.manifestDigest }));
-    const tags = named.filter(({ name }) => !name.includes('@'));
-    const tagged = new Set(tags.map(({ digest }) => digest));
-    const rest = [
-      ...named,
-      ...this.#store.list().map(({ manifestDigest }) => ({ digest: manifestDigest })),
-    ];
-    const untagged = new Set(
-      rest.map(({ digest }) => digest).filter((digest) => !tagged.has(digest)),
-    );
-    const entries: LayoutEntry[] = [];
-    for (const { digest, name } of [
-      ...tags,
-      ...[...untagged].map((digest) => ({ digest, name: undefined })),
-    ]) {
-      const bytes = await this.#blobs.read(digest, MAX_MANIFEST_BYTES);
-      if (bytes === undefined) continue;
-      const { mediaType } = parseManifestDocument(bytes, undefined);
-      entries.push({
-        mediaType,
-        digest,
-        sizeBytes: bytes.byteLength,
-        ...(name === undefined ? {} : { name }),
-      });
-    }
-    return entries;
   }
 
   async #parts() {

@@ -1,5 +1,5 @@
 import { type FileHandle, mkdir, rename } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { getSystemErrorMap } from 'node:util';
 import type { Config } from '../config.js';
 import type { Digest } from '../digest.js';
@@ -192,8 +192,12 @@ export async function publishLayer(
   { blobPath, layerPath }: { readonly blobPath?: string; readonly layerPath?: string },
 ): Promise<void> {
   if (blobPath !== undefined) {
-    await mkdir(join(blobPath, '..'), { recursive: true, mode: 0o700 });
-    await rename(join(directory, 'blob'), blobPath);
+    const blob = join(directory, 'blob');
+    await rename(blob, blobPath).catch(async (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'ENOENT') throw error;
+      await mkdir(dirname(blobPath), { recursive: true, mode: 0o700 });
+      await rename(blob, blobPath);
+    });
   }
   if (layerPath !== undefined) await rename(join(directory, 'layer'), layerPath);
 }

@@ -118,7 +118,8 @@ describe.each(['image', 'directory'] as const)('the source of a layer in %s form
   });
 
   test('ingest() fails for its own reason while it reads a connection, and passes faults on', async () => {
-    const bad = await makeLayerTar([{ name: '../out' }]);
+    // More than what is waited for before it is looked at.
+    const bad = await makeLayerTar([{ name: '../out', content: 'x'.repeat(600_000) }]);
     const faults: unknown[] = [];
     await withConnection(async (socket, peer) => {
       const source = {
