@@ -32,7 +32,7 @@ export async function runOnce(contestant, { question, workload, undo, beforehand
       try {
         await contestant.prepare(place.opened.place);
         beforehand?.(place.opened.place);
-        await runLimitProgram(['resident', String(pagesNeeded(workload))], undo);
+        await makeResident([workload], undo);
         const cost = await place.opened.measure(() => contestant.execute(place.opened.place));
         await afterwards?.(place.opened.place);
         return cost;
@@ -48,10 +48,13 @@ export async function runOnce(contestant, { question, workload, undo, beforehand
 }
 
 /**
- * Bytes of page cache that a run fills: blobs, and tar or tree; a quarter more for whatever is around them.
- * @param {Workload} workload
+ * Touches as much memory as runs of these workloads fill with pages: blobs, and tar or tree; a quarter more for whatever is around them.
+ * @param {readonly Workload[]} workloads
+ * @param {UndoStack} undo
  */
-function pagesNeeded({ layers, tarBytes }) {
-  const blobBytes = layers.reduce((sum, layer) => sum + layer.blobBytes, 0);
-  return Math.ceil(1.25 * (tarBytes + blobBytes));
+export async function makeResident(workloads, undo) {
+  const blobBytes = workloads.flatMap(({ layers }) => layers.map((layer) => layer.blobBytes));
+  const tarBytes = workloads.map((workload) => workload.tarBytes);
+  const bytes = [...blobBytes, ...tarBytes].reduce((sum, each) => sum + each, 0);
+  await runLimitProgram(['resident', String(Math.ceil(1.25 * bytes))], undo);
 }

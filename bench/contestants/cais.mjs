@@ -6,7 +6,8 @@ import { warmUpReference } from '../registry.mjs';
 import { makeVariants } from '../variants.mjs';
 import { CONTAINER_CGROUP, removeContainerCgroups } from './container-cgroups.mjs';
 
-/** @import { ConcurrentSummary, Contestant, DaemonHandle, Found, RunPlace, Workload } from '../contract.js' */
+/** @import { MeasureConcurrent } from '../questions/pull.mjs' */
+/** @import { ConcurrentSummary, Contestant, DaemonHandle, Found, RunPlace } from '../contract.js' */
 
 const ROOT = join(import.meta.dirname, '../..');
 const WORKER = join(import.meta.dirname, 'cais-worker.mjs');
@@ -179,10 +180,9 @@ function commandLine({ form, version }) {
 
 /**
  * Pulls eight different images at the same time, in one engine: two of each small workload and compression, which differ in one file of each layer.
- * @param {{ readonly workloads: readonly Workload[], readonly directory: string, readonly rounds: number }} options
- * @returns {Promise<Omit<ConcurrentSummary, 'sumOfLimitsSeconds'>>}
+ * @type {MeasureConcurrent}
  */
-export async function measureConcurrent({ workloads, directory, rounds }) {
+export async function measureConcurrent({ workloads, rounds, open, beforehand }) {
   const small = workloads.filter(({ name }) => name !== 'big');
   const images = await makeVariants(small, Math.ceil(8 / Math.max(1, small.length)));
   const chosen = images.slice(0, 8);
@@ -191,16 +191,17 @@ export async function measureConcurrent({ workloads, directory, rounds }) {
   /** @type {{ seconds: number, delays: ConcurrentSummary['eventLoopDelay'], peakMemoryBytes: number }[]} */
   const results = [];
   for (let round = 0; round < rounds; round++) {
-    const below = join(directory, `round-${round}`);
-    mkdirSync(below);
+    const disk = await open();
+    const { directory } = disk;
     const { place, measure, close } = await openPlace({
       question: 'pull',
       workload: first,
-      directory: below,
+      directory,
     });
     try {
       const worker = await startWorker(place, 'image');
       await worker.ask('warmUp', warmUpReference(first));
+      await beforehand(chosen.map((_image, i) => small[i % small.length] ?? first));
       /** @type {ConcurrentSummary['eventLoopDelay'] | undefined} */
       let delays;
       const cost = await measure(async () => {
@@ -213,7 +214,7 @@ export async function measureConcurrent({ workloads, directory, rounds }) {
     } finally {
       await close();
       rmSync(runDirectory(place), { recursive: true, force: true });
-      rmSync(below, { recursive: true, force: true });
+      await disk.close();
     }
   }
   const seconds = results.map((result) => result.seconds);

@@ -1,4 +1,5 @@
 import { openFreshDisk } from '../fresh-disk.mjs';
+import { makeResident } from '../one-run.mjs';
 import { describeError } from '../rounds.mjs';
 import { askQuestion } from './ask.mjs';
 
@@ -6,9 +7,14 @@ import { askQuestion } from './ask.mjs';
 /** @import { QuestionOptions } from './ask.mjs' */
 
 /**
- * Pulls eight different images at the same time, `rounds` times, into stores below `directory`.
- * @typedef {(options: { workloads: readonly Workload[], directory: string, rounds: number }) =>
- *   Promise<Omit<ConcurrentSummary, 'sumOfLimitsSeconds'>>} MeasureConcurrent
+ * Pulls eight different images at the same time, `rounds` times. Each round has a store on a file system of its own, which `open` makes; `beforehand` is
+ * called right before it, with the workloads that the images are made of.
+ * @typedef {(options: {
+ *   readonly workloads: readonly Workload[],
+ *   readonly rounds: number,
+ *   readonly open: () => Promise<{ readonly directory: string, readonly close: () => Promise<void> }>,
+ *   readonly beforehand: (pulled: readonly Workload[]) => Promise<void>,
+ * }) => Promise<Omit<ConcurrentSummary, 'sumOfLimitsSeconds'>>} MeasureConcurrent
  *
  * @typedef {QuestionOptions & { readonly measureConcurrent: MeasureConcurrent }} PullOptions
  */
@@ -31,18 +37,20 @@ export async function askPull(options) {
  */
 async function measureConcurrency(options, limits) {
   const { measureConcurrent, workloads, rounds, undo, say } = options;
-  const disk = await undo.open(() => openFreshDisk());
+  const open = async () => {
+    const { opened, close } = await undo.open(() => openFreshDisk());
+    return { directory: opened.directory, close };
+  };
+  /** @param {readonly Workload[]} pulled */
+  const beforehand = (pulled) => makeResident(pulled, undo);
   try {
     say('pull: eight images at the same time');
-    const { directory } = disk.opened;
-    const measured = await measureConcurrent({ workloads, directory, rounds });
+    const measured = await measureConcurrent({ workloads, rounds, open, beforehand });
     return { ...measured, sumOfLimitsSeconds: sumLimits(measured.images, limits) };
   } catch (error) {
     if (undo.isClosing) throw error;
     say(`pull: eight images at the same time failed: ${describeError(error)}`);
     return undefined;
-  } finally {
-    await disk.close();
   }
 }
 
