@@ -4,6 +4,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { parseArguments, USAGE, UsageError } from './arguments.mjs';
 import { findCais, measureConcurrent } from './contestants/cais.mjs';
+import { holdMemory } from './held-memory.mjs';
 import { buildLimitProgram } from './limit/build.mjs';
 import { describeMachine } from './machine.mjs';
 import { findPeers } from './peers.mjs';
@@ -60,6 +61,9 @@ try {
   }
 }
 
+/** More than any run fills with pages, the eight pulls at once included; see `holdMemory`. */
+const FREE_BYTES = { extract: 4 * 2 ** 30, pull: 7 * 2 ** 30 };
+
 /** @param {BenchOptions} options */
 async function run(options) {
   const { peers, peerRoot, install, compressions, rounds, isQuick } = options;
@@ -84,7 +88,9 @@ async function run(options) {
   /** @type {[QuestionName, Results][]} */
   const answers = [];
   if (options.questions.includes('extract')) {
+    const memory = await undo.open(() => holdMemory(FREE_BYTES.extract));
     answers.push(['extract', await askExtract({ ...shared, workloads })]);
+    await memory.close();
   }
   if (options.questions.includes('pull')) {
     const { opened: registry, close } = await undo.open(async () => {
@@ -92,11 +98,13 @@ async function run(options) {
       return { handle, close: () => handle.stop() };
     });
     const { handle } = registry;
+    const memory = await undo.open(() => holdMemory(FREE_BYTES.pull));
     const pulled = handle.workloads;
     answers.push([
       'pull',
       await askPull({ ...shared, measureConcurrent, workloads: pulled, registry: handle }),
     ]);
+    await memory.close();
     await close();
   }
   publish(answers, options);

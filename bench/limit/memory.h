@@ -1,12 +1,17 @@
-// This kind of machine may be a virtual one whose host takes back memory as soon as it is free:
-// writing to it for the first time again then costs up to two seconds for each GiB, which has
+// This kind of machine may be a virtual one whose host takes back memory soon after it became free:
+// writing to it for the first time again then costs up to four seconds for each GiB, which has
 // nothing to do with what is measured.
 #ifndef BENCH_LIMIT_MEMORY_H_
 #define BENCH_LIMIT_MEMORY_H_
 
 #include <cstddef>
 
-// Takes that much memory from the kernel, touches it and gives it back, so that the machine has it.
+// Takes that much memory from the kernel, touches it and gives it back, so that the machine has it;
+// all that is free, where that is little (HoldMemory), since nobody knows which of it comes next.
 void MakeMemoryResident(size_t bytes);
+
+// Takes all free memory but so much, says "{}" on standard output, and keeps it until standard
+// input ends: what is not free, the host leaves alone.
+void HoldMemory(size_t free_bytes);
 
 #endif  // BENCH_LIMIT_MEMORY_H_
