@@ -52,8 +52,6 @@ export interface EngineFacts {
   readonly layerForm: LayerForm;
   /** What a tiny layer image on this kernel said. */
   readonly imageForm: ProbeResult;
-  /** What inflates gzip; ISA-L is the faster one. */
-  readonly gzipLibrary: 'ISA-L' | 'zlib';
   readonly cgroups: CgroupLayout;
   readonly openFiles: OpenFilesLimit;
 }
@@ -142,7 +140,6 @@ export class Engine implements AsyncDisposable {
     return {
       layerForm: layers.form,
       imageForm: await native.probeLayerImage(paths.ingest),
-      gzipLibrary: native.fastestGzipLibrary(),
       cgroups: native.cgroupLayout(),
       openFiles,
     };

@@ -14,7 +14,7 @@ import type {
 } from './native-network.js';
 
 /** Version of the boundary: raised with every change of the interface below, checked at load against C++. */
-export const NATIVE_ABI = 6;
+export const NATIVE_ABI = 7;
 
 /**
  * The native boundary. Every name here is an export of `native/addon/exports.cc`, in the same order
@@ -34,8 +34,6 @@ export interface NativeBinding {
   readonly LayerJob: new (
     options: LayerJobOptions,
   ) => LayerJob;
-  /** Which library inflates gzip on this machine: Intel's ISA-L where it is installed, else the slower zlib. */
-  fastestGzipLibrary(): 'ISA-L' | 'zlib';
   /**
    * Reads a whole published layer image and gives the digest of the tar in it, `sha256:<hex>`, for the caller to compare.
    * @throws NativeError `BAD_LAYER` if the file is none of ours, of another format version, cut off, or damaged outside of its tar.
@@ -171,8 +169,8 @@ export interface LayerJobOptions {
   readonly expectedDigest: string | null;
   readonly expectedSizeBytes: number | null;
   readonly expectedDiffId: string | null;
-  /** `fastest` (default): ISA-L where it is installed. */
-  readonly gzipLibrary?: 'fastest' | 'zlib';
+  /** `own` is the default; `zlib` is for tests to compare with. */
+  readonly gzipLibrary?: 'own' | 'zlib';
   readonly limits: LayerLimits;
   /** Called on the main thread when `write` may be called again after it returned false. */
   readonly onDrain: () => void;

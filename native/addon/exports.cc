@@ -10,7 +10,7 @@
 namespace {
 
 // Same as NATIVE_ABI in src/native.ts.
-constexpr int kAbi = 6;
+constexpr int kAbi = 7;
 
 void SetErrorClass(const Napi::CallbackInfo& info) {
   cais::Data(info.Env()).error_class = Napi::Persistent(info[0].As<Napi::Function>());
@@ -26,7 +26,6 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
 
   // layer_binding.cc
   exports.Set("LayerJob", DefineLayerJob(env));
-  exports.Set("fastestGzipLibrary", Napi::Function::New(env, FastestGzipLibrary));
   exports.Set("digestLayerImage", Napi::Function::New(env, DigestLayerImage));
   exports.Set("buildMendLayer", Napi::Function::New(env, BuildMendLayer));
 

@@ -38,10 +38,6 @@ Result<std::string> DigestImageAt(const std::string& path, AsyncPool& pool) {
 
 Napi::Function DefineLayerJob(Napi::Env env) { return LayerJob::Define(env); }
 
-Napi::Value FastestGzipLibrary(const Napi::CallbackInfo& info) {
-  return Napi::String::New(info.Env(), HasIsal() ? "ISA-L" : "zlib");
-}
-
 Napi::Value DigestLayerImage(const Napi::CallbackInfo& info) {
   Args args(info);
   std::string path = args.At(0, "path").Text();

@@ -6,7 +6,6 @@ namespace cais {
 
 // Exports of src/native.ts, described there.
 Napi::Function DefineLayerJob(Napi::Env env);
-Napi::Value FastestGzipLibrary(const Napi::CallbackInfo& info);
 Napi::Value DigestLayerImage(const Napi::CallbackInfo& info);
 Napi::Value BuildMendLayer(const Napi::CallbackInfo& info);
 

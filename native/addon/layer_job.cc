@@ -19,11 +19,11 @@ namespace {
 enum class Event : uintptr_t { kRoom = 1, kReceived = 2, kEnd = 3 };
 
 GzipLibrary GzipLibraryOf(const Arg& library, Args& args) {
-  const std::string text = library.OptionalText().value_or("fastest");
-  if (args.ok() && text != "fastest" && text != "zlib") {
-    args.Fail(library.name() + ": expected \"fastest\" or \"zlib\"");
+  const std::string text = library.OptionalText().value_or("own");
+  if (args.ok() && text != "own" && text != "zlib") {
+    args.Fail(library.name() + ": expected \"own\" or \"zlib\"");
   }
-  return text == "zlib" ? GzipLibrary::kZlib : GzipLibrary::kFastest;
+  return text == "zlib" ? GzipLibrary::kZlib : GzipLibrary::kOwn;
 }
 
 PipelineOptions ReadOptions(const Arg& options, Args& args) {

@@ -44,14 +44,12 @@ class Decompressor {
   virtual Result<PieceRef> Finish() = 0;
 };
 
-// Which library inflates gzip. kFastest: ISA-L where it is installed, else zlib.
-enum class GzipLibrary { kFastest, kZlib };
-
-// Whether ISA-L is installed.
-bool HasIsal();
+// Who inflates gzip: inflate.h, or zlib, which takes more than twice the time and is there for tests
+// to compare with.
+enum class GzipLibrary { kOwn, kZlib };
 
 struct DecompressorOptions {
-  GzipLibrary gzip_library = GzipLibrary::kFastest;
+  GzipLibrary gzip_library = GzipLibrary::kOwn;
   // False: the check sums that the formats have themselves (CRC-32 of gzip, XXH64 of zstd) may be
   // left out, since the caller compares a digest of what comes out. They cost a twentieth.
   bool verify_checksums = true;

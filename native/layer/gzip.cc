@@ -90,10 +90,9 @@ class Gzip final : public Decompressor {
 
 Result<std::unique_ptr<Decompressor>> OpenGzip(const DecompressorOptions& options) {
   std::unique_ptr<GzipInflater> inflater;
-  if (options.gzip_library == GzipLibrary::kFastest) {
-    inflater = OpenIsalInflater(options.verify_checksums);
-  }
-  if (inflater == nullptr) {
+  if (options.gzip_library == GzipLibrary::kOwn) {
+    inflater = OpenOwnInflater(options.verify_checksums);
+  } else {
     Result<std::unique_ptr<GzipInflater>> zlib = OpenZlibInflater();
     if (!zlib.ok()) return std::move(zlib.failure());
     inflater = std::move(zlib.value());
@@ -101,7 +100,5 @@ Result<std::unique_ptr<Decompressor>> OpenGzip(const DecompressorOptions& option
   return Result<std::unique_ptr<Decompressor>>(
       std::make_unique<Gzip>(std::move(inflater), options.pieces));
 }
-
-bool HasIsal() { return OpenIsalInflater(true) != nullptr; }
 
 }  // namespace cais

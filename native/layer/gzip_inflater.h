@@ -9,8 +9,7 @@
 namespace cais {
 
 // Inflates the members of a gzip stream, one after the other (RFC 1952): header, deflate data,
-// check sum and length. Two libraries do it: zlib, which node brings, and
-// ISA-L, which is about 2.5 times faster and used where it is installed.
+// check sum and length.
 class GzipInflater {
  public:
   struct Step {
@@ -29,9 +28,10 @@ class GzipInflater {
   virtual void Reset() = 0;
 };
 
+// By node's zlib, to compare with.
 Result<std::unique_ptr<GzipInflater>> OpenZlibInflater();
 
-// Null where the library is not installed, or cais was built without its headers.
-std::unique_ptr<GzipInflater> OpenIsalInflater(bool verify_checksums);
+// Our own decoder; leaves the check sum out if told so, never the length.
+std::unique_ptr<GzipInflater> OpenOwnInflater(bool verify_checksums);
 
 }  // namespace cais

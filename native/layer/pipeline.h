@@ -33,7 +33,7 @@ struct PipelineOptions {
   std::optional<std::string> expected_digest;
   std::optional<uint64_t> expected_bytes;
   std::optional<std::string> expected_diff_id;
-  GzipLibrary gzip_library = GzipLibrary::kFastest;
+  GzipLibrary gzip_library = GzipLibrary::kOwn;
   uint64_t max_tar_bytes = 0;
   EndLimits end_limits{};
   // Opens the end, on the thread that will drive it.

@@ -86,7 +86,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (compression == cais::Compression::kNone) return 0;
   const size_t small_bytes = 37 + size % 1000;
   std::optional<Outcome> by_library[2];
-  for (const cais::GzipLibrary library : {cais::GzipLibrary::kFastest, cais::GzipLibrary::kZlib}) {
+  for (const cais::GzipLibrary library : {cais::GzipLibrary::kOwn, cais::GzipLibrary::kZlib}) {
     const auto large = Run(compression, {.gzip_library = library}, input, 1 << 18);
     const auto small = Run(compression, {.gzip_library = library}, input, small_bytes);
     // With much output, one of them may reach the bound of this test before the failure.
@@ -99,10 +99,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     by_library[static_cast<int>(library)] = large;
     if (compression != cais::Compression::kGzip) return 0;
   }
-  const auto& [fastest, zlib] = by_library;
-  // Libraries find faults at different places, and ISA-L takes a few unusual headers for good.
-  if (fastest && zlib && fastest->failure.empty() && zlib->failure.empty()) {
-    RequireEqual(fastest, zlib);
+  const auto& [own, zlib] = by_library;
+  // They find faults at different places.
+  if (own && zlib && own->failure.empty() && zlib->failure.empty()) {
+    RequireEqual(own, zlib);
   }
   return 0;
 }

@@ -141,7 +141,10 @@ test.each<[Omit<NativeProgram, 'name'> & { readonly name: string }, () => Buffer
       sources: [
         'decompress',
         'gzip',
-        'isal_inflater',
+        'inflate',
+        'inflate_loop',
+        'inflate_tables',
+        'own_inflater',
         'piece',
         'piece_ring',
         'zlib_inflater',
@@ -169,6 +172,26 @@ test.each<[Omit<NativeProgram, 'name'> & { readonly name: string }, () => Buffer
       timeout: TIMEOUT_MS,
     });
     expect(stdout).toBe(`${iterations + files.length} runs\n`);
+  },
+  TIMEOUT_MS,
+);
+
+test(
+  'inflate-fuzz: our own decoder of gzip does what zlib does',
+  async () => {
+    const path = await buildNativeProgram({
+      name: 'inflate-fuzz',
+      sources: [
+        ...['inflate', 'inflate_loop', 'inflate_tables', 'own_inflater'].map(
+          (name) => `native/layer/${name}.cc`,
+        ),
+        'test/fuzz/inflate_fuzz.cc',
+        'test/fuzz/inflate_driver.cc',
+      ],
+      libraries: ['z'],
+    });
+    const { stdout } = await run(path, ['2000', '1'], { timeout: TIMEOUT_MS });
+    expect(stdout).toBe('2000 runs\n');
   },
   TIMEOUT_MS,
 );

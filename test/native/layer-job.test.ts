@@ -92,8 +92,8 @@ describe('zstd that looks back across the end of the memory that it is decompres
 
 // Whatever a machine has to inflate gzip with, the layer is the same.
 const cases = forms.flatMap(([name, blob, compression]) =>
-  (['fastest', 'zlib'] as const)
-    .filter((library) => library === 'fastest' || compression === 'gzip')
+  (['own', 'zlib'] as const)
+    .filter((library) => library === 'own' || compression === 'gzip')
     .map((library) => ({ name, blob, compression, gzipLibrary: library })),
 );
 
@@ -143,7 +143,7 @@ test('gzip with a name, a comment and extra fields in its head, whichever librar
   const extra = Buffer.concat([Buffer.from([0xe8, 3]), Buffer.alloc(1000, 7)]);
   const text = Buffer.from('name\0comment\0');
   const blob = Buffer.concat([head, extra, text, plain.subarray(10)]);
-  for (const gzipLibrary of ['fastest', 'zlib'] as const) {
+  for (const gzipLibrary of ['own', 'zlib'] as const) {
     const job = new TestJob(root, { gzipLibrary });
     expect(await job.run(blob, 13)).toMatchObject({ diffId: digestOf(tar) });
   }

@@ -22,7 +22,7 @@ export function info(context: CommandContext, { output }: InfoOptions): Promise<
 
 async function collectFacts(engine: Engine) {
   const { root, run, cgroupParent } = engine.config;
-  const { layerForm, imageForm, gzipLibrary, cgroups, openFiles } = await engine.facts();
+  const { layerForm, imageForm, cgroups, openFiles } = await engine.facts();
   const { v1, v2 } = cgroups;
   const controllers = [...v1.flatMap((one) => one.controllers), ...(v2?.controllers ?? [])];
   return {
@@ -35,7 +35,6 @@ async function collectFacts(engine: Engine) {
     run,
     layerForm,
     imageForm: imageForm.supported ? 'supported' : `not supported: ${imageForm.reason}`,
-    gzipLibrary,
     cgroups: v1.length === 0 ? 'v2' : v2 === null ? 'v1' : 'hybrid (v1 controllers)',
     controllers: [...new Set(controllers)].sort().join(' '),
     cgroupParent,
