@@ -62,7 +62,7 @@ try {
 }
 
 /** More than any run fills with pages, the eight pulls at once included; see `holdMemory`. */
-const FREE_BYTES = { extract: 4 * 2 ** 30, pull: 7 * 2 ** 30 };
+const FREE_BYTES = { extract: 3 * 2 ** 30, pull: 7 * 2 ** 30 };
 
 /** @param {BenchOptions} options */
 async function run(options) {
