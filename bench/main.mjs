@@ -16,6 +16,9 @@ import { secondsSince } from './rounds.mjs';
 import { UndoStack } from './undo-stack.mjs';
 import { prepareWorkloads } from './workloads.mjs';
 
+/** More than any run fills with pages, the eight pulls at once included; see `holdMemory`. */
+const FREE_BYTES = { extract: 3 * 2 ** 30, pull: 7 * 2 ** 30 };
+
 /** @import { BenchOptions } from './arguments.mjs' */
 /** @import { Contestant, Found, QuestionName, Results } from './contract.js' */
 
@@ -60,9 +63,6 @@ try {
     }
   }
 }
-
-/** More than any run fills with pages, the eight pulls at once included; see `holdMemory`. */
-const FREE_BYTES = { extract: 3 * 2 ** 30, pull: 7 * 2 ** 30 };
 
 /** @param {BenchOptions} options */
 async function run(options) {
