@@ -4,7 +4,6 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { parseArguments, USAGE, UsageError } from './arguments.mjs';
 import { findCais, measureConcurrent } from './contestants/cais.mjs';
-import { holdMemory } from './held-memory.mjs';
 import { buildLimitProgram } from './limit/build.mjs';
 import { describeMachine } from './machine.mjs';
 import { findPeers } from './peers.mjs';
@@ -15,9 +14,6 @@ import { writeReport } from './report/write.mjs';
 import { secondsSince } from './rounds.mjs';
 import { UndoStack } from './undo-stack.mjs';
 import { prepareWorkloads } from './workloads.mjs';
-
-/** More than any run fills with pages, the eight pulls at once included; see `holdMemory`. */
-const FREE_BYTES = { extract: 3 * 2 ** 30, pull: 7 * 2 ** 30 };
 
 /** @import { BenchOptions } from './arguments.mjs' */
 /** @import { Contestant, Found, QuestionName, Results } from './contract.js' */
@@ -88,9 +84,7 @@ async function run(options) {
   /** @type {[QuestionName, Results][]} */
   const answers = [];
   if (options.questions.includes('extract')) {
-    const memory = await undo.open(() => holdMemory(FREE_BYTES.extract));
     answers.push(['extract', await askExtract({ ...shared, workloads })]);
-    await memory.close();
   }
   if (options.questions.includes('pull')) {
     const { opened: registry, close } = await undo.open(async () => {
@@ -98,13 +92,11 @@ async function run(options) {
       return { handle, close: () => handle.stop() };
     });
     const { handle } = registry;
-    const memory = await undo.open(() => holdMemory(FREE_BYTES.pull));
     const pulled = handle.workloads;
     answers.push([
       'pull',
       await askPull({ ...shared, measureConcurrent, workloads: pulled, registry: handle }),
     ]);
-    await memory.close();
     await close();
   }
   publish(answers, options);

@@ -11,8 +11,6 @@
 //     every file of a tree
 //   limit resident BYTES
 //     measures nothing: sees to it that so much free memory is there before something else runs
-//   limit hold BYTES
-//     measures nothing: leaves so much free memory to others, until standard input ends
 #include <isa-l.h>
 #include <openssl/crypto.h>
 #include <zstd.h>
@@ -94,9 +92,6 @@ int main(int argc, char** argv) {
     json = RunRead(arguments);
   } else if (command == "resident" && arguments.size() == 1) {
     MakeMemoryResident(std::stoull(arguments[0]));
-  } else if (command == "hold" && arguments.size() == 1) {
-    HoldMemory(std::stoull(arguments[0]));
-    return 0;
   } else if (command == "versions" && arguments.empty()) {
     json = DescribeVersions();
   } else {

@@ -6,12 +6,7 @@
 
 #include <cstddef>
 
-// Takes that much memory from the kernel, touches it and gives it back, so that the machine has it;
-// all that is free, where that is little (HoldMemory), since nobody knows which of it comes next.
+// Takes that much memory from the kernel, touches it and gives it back, so that the machine has it.
 void MakeMemoryResident(size_t bytes);
-
-// Takes all free memory but so much, says "{}" on standard output, and keeps it until standard
-// input ends: what is not free, the host leaves alone.
-void HoldMemory(size_t free_bytes);
 
 #endif  // BENCH_LIMIT_MEMORY_H_
