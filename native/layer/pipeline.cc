@@ -245,11 +245,6 @@ Reception LayerPipeline::ReceiveAll(SocketSource& source, uint64_t bytes) {
   return {bytes - left, source.end(), source.error()};
 }
 
-Reception LayerPipeline::TakeReception() {
-  feeder_.Join();
-  return reception_;
-}
-
 Result<LayerPipeline::Step> LayerPipeline::Intake() {
   if (!std::exchange(blob_open_, true) && options_.save_blob) {
     Status created = blob_.CreateFile(directory_.get(), options_.end_limits.reserve_bytes);
