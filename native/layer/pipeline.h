@@ -95,8 +95,8 @@ class LayerPipeline {
   // producer does nothing else. An `idle_timeout` without a byte ends it. False: it does not begin,
   // after a failure.
   Result<bool> Receive(UniqueFd socket, uint64_t bytes, std::chrono::milliseconds idle_timeout);
-  // After `on_received`, on a thread that has heard of it. Does not wait for the feeding thread, which
-  // may not have a core for its last few instructions.
+  // After `on_received`, on a thread that has heard of it. Does not wait for the feeding thread,
+  // which may not have a core for its last few instructions.
   Reception TakeReception() const { return reception_; }
   // Any thread: what has come by Receive(), up to now and in all.
   uint64_t received_bytes() const { return received_bytes_; }
