@@ -192,28 +192,31 @@ export async function measureConcurrent({ workloads, rounds, open, beforehand })
   const results = [];
   for (let round = 0; round < rounds; round++) {
     const disk = await open();
-    const { directory } = disk;
-    const { place, measure, close } = await openPlace({
-      question: 'pull',
-      workload: first,
-      directory,
-    });
     try {
-      const worker = await startWorker(place, 'image');
-      await worker.ask('warmUp', warmUpReference(first));
-      await beforehand(chosen.map((_image, i) => small[i % small.length] ?? first));
-      /** @type {ConcurrentSummary['eventLoopDelay'] | undefined} */
-      let delays;
-      const cost = await measure(async () => {
-        const answer = await worker.ask('concurrent', JSON.stringify(chosen));
-        delays = answer.delays;
-        return answer.seconds;
+      const { directory } = disk;
+      const { place, measure, close } = await openPlace({
+        question: 'pull',
+        workload: first,
+        directory,
       });
-      if (delays === undefined) throw new Error('The worker measured no delays');
-      results.push({ seconds: cost.seconds, delays, peakMemoryBytes: cost.peakMemoryBytes });
+      try {
+        const worker = await startWorker(place, 'image');
+        await worker.ask('warmUp', warmUpReference(first));
+        await beforehand(chosen.map((_image, i) => small[i % small.length] ?? first));
+        /** @type {ConcurrentSummary['eventLoopDelay'] | undefined} */
+        let delays;
+        const cost = await measure(async () => {
+          const answer = await worker.ask('concurrent', JSON.stringify(chosen));
+          delays = answer.delays;
+          return answer.seconds;
+        });
+        if (delays === undefined) throw new Error('The worker measured no delays');
+        results.push({ seconds: cost.seconds, delays, peakMemoryBytes: cost.peakMemoryBytes });
+      } finally {
+        await close();
+        rmSync(runDirectory(place), { recursive: true, force: true });
+      }
     } finally {
-      await close();
-      rmSync(runDirectory(place), { recursive: true, force: true });
       await disk.close();
     }
   }
