@@ -44,8 +44,8 @@ class Decompressor {
   virtual Result<PieceRef> Finish() = 0;
 };
 
-// Who inflates gzip: inflate.h, or zlib, which takes more than twice the time and is there for
-// tests to compare with.
+// Who inflates gzip: inflate.h, or node's zlib, which is slower and there for tests to compare
+// with.
 enum class GzipLibrary { kOwn, kZlib };
 
 struct DecompressorOptions {
