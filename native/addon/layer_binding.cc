@@ -65,7 +65,9 @@ Napi::Value BuildMendLayer(const Napi::CallbackInfo& info) {
     }
   }
   if (!args.ok()) return info.Env().Undefined();
-  const auto open_end = form == "image" ? &OpenErofsImage : &OpenDirectoryTree;
+  const auto open_end = form == "image" ? &OpenErofsImage : +[](int fd, const EndLimits& limits) {
+    return OpenDirectoryTree(fd, limits, nullptr);
+  };
   return RunAsync<MendOutcome>(
       info.Env(),
       [directory = std::move(directory), chain, open_end, max_steps]() -> Result<MendOutcome> {

@@ -28,9 +28,9 @@ GzipLibrary GzipLibraryOf(const Arg& library, Args& args) {
 
 PipelineOptions ReadOptions(const Arg& options, Args& args) {
   PipelineOptions read;
-  read.open_end = [image = IsImageForm(options.Field("form"), args)](int fd,
-                                                                     const EndLimits& limits) {
-    return image ? OpenErofsImage(fd, limits) : OpenDirectoryTree(fd, limits);
+  const bool is_image = IsImageForm(options.Field("form"), args);
+  read.open_end = [is_image](int fd, const EndLimits& limits, Workers& workers) {
+    return is_image ? OpenErofsImage(fd, limits) : OpenDirectoryTree(fd, limits, &workers);
   };
   read.directory = options.Field("directory").Text();
   read.save_blob = options.Field("saveBlob").Boolean();

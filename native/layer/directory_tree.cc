@@ -16,6 +16,7 @@
 #include "layer/layer_end.h"
 #include "layer/layer_tree.h"
 #include "layer/preallocation.h"
+#include "layer/private_umask.h"
 
 namespace cais {
 namespace {
@@ -28,7 +29,6 @@ constexpr uint64_t kBlockBytes = 4096;
 constexpr mode_t kPermissions = 0777;
 constexpr mode_t kDirectoryMode = 0755;
 constexpr mode_t kRootMode = 0700;
-constexpr mode_t kNoMode = ~mode_t{0};
 
 // Without the set-group-ID bit, group or access control list of the directory above, which every
 // file below would inherit.
@@ -67,24 +67,27 @@ std::pair<timespec, timespec> TimesOf(const LayerInode& inode) {
 // in Finish, so that nothing written later changes their times.
 class DirectoryTree final : public LayerEnd {
  public:
-  DirectoryTree(int job_fd, std::shared_ptr<UniqueFd> root, bool exact_modes,
-                const EndLimits& limits)
+  DirectoryTree(int job_fd, std::shared_ptr<UniqueFd> root, const EndLimits& limits,
+                Workers* workers)
       : job_fd_(job_fd),
-        exact_modes_(exact_modes),
         tree_(limits),
         root_(root),
         directories_(tree_, root),
-        reserve_(root->get(), limits.reserve_bytes) {}
+        reserve_(root->get(), limits.reserve_bytes) {
+    if (workers != nullptr) creator_.emplace(*workers);
+  }
 
   void Keep(const std::shared_ptr<const void>& owner) override { owner_ = owner; }
 
   void Release() override {
     owner_.reset();
-    creators_.Flush();
+    if (creator_) creator_->Flush();
   }
 
   // Called for each piece of the tar, before anything in it.
-  Status TarBytes(std::string_view) override { return Named(creators_.NextOwner()); }
+  Status TarBytes(std::string_view) override {
+    return creator_ ? Named(creator_->NextOwner()) : Done{};
+  }
 
   Status Entry(TarEntry entry) override {
     Result<LayerChange> added = tree_.Add(entry);
@@ -98,7 +101,7 @@ class DirectoryTree final : public LayerEnd {
     }
     if (change.displaced || change.kind == LayerChange::Kind::kHardLink) {
       // What it is about may be in the hands of a creator.
-      if (const Status drained = Named(creators_.Drain()); !drained.ok()) return drained;
+      if (const Status drained = Drain(); !drained.ok()) return drained;
     }
     if (change.displaced) {
       const Status discarded = Discard(change.place);
@@ -123,7 +126,7 @@ class DirectoryTree final : public LayerEnd {
     if (!file_) {
       const LayerInode& inode = tree_.inode(tree_.place(file_place_).inode);
       const bool whole = file_offset == 0 && bytes.size() == inode.size;
-      if (whole && owner_ != nullptr && bytes.size() <= kMaxHandedOverBytes &&
+      if (whole && creator_ && owner_ != nullptr && bytes.size() <= kMaxHandedOverBytes &&
           inode.xattr_bytes == 0) {
         return HandOver(bytes);
       }
@@ -166,7 +169,7 @@ class DirectoryTree final : public LayerEnd {
   }
 
   Result<EndSummary> Finish() override {
-    if (const Status drained = Named(creators_.Drain()); !drained.ok()) return drained.failure();
+    if (const Status drained = Drain(); !drained.ok()) return drained.failure();
     const std::vector<InodeId>& order = tree_.Arrange();
     // Directories come before what is in them; the other way round each is complete when it gets
     // its time.
@@ -175,6 +178,7 @@ class DirectoryTree final : public LayerEnd {
       const Status finished = FinishDirectory(*id);
       if (!finished.ok()) return finished.failure();
     }
+    if (const Status drained = Drain(); !drained.ok()) return drained.failure();
     return EndSummary{tree_.entries(), layer_bytes_, tree_.ImpliedDirectories()};
   }
 
@@ -244,10 +248,13 @@ class DirectoryTree final : public LayerEnd {
     Result<std::shared_ptr<UniqueFd>> parent = directories_.Open(place.parent);
     if (!parent.ok()) return parent.failure();
     layer_bytes_ += BlocksOf(inode.size);
-    return creators_.Add(place.parent, owner_,
-                         {std::move(parent.value()), std::string(place.Name()), data, inode.uid,
-                          inode.gid, inode.mode, TimesOf(inode).second, id});
+    creator_->Add(place.parent, owner_,
+                  {std::move(parent.value()), std::string(place.Name()), data, inode.uid, inode.gid,
+                   inode.mode, std::nullopt, TimesOf(inode).second, id});
+    return Done{};
   }
+
+  Status Drain() { return creator_ ? Named(creator_->Drain()) : Done{}; }
 
   Status Named(std::optional<FileFailure> failed) const {
     if (!failed) return Done{};
@@ -327,7 +334,19 @@ class DirectoryTree final : public LayerEnd {
     const LayerInode& inode = tree_.inode(id);
     Result<std::shared_ptr<UniqueFd>> parent = directories_.Open(tree_.ParentOf(id));
     if (!parent.ok()) return parent.failure();
-    return DescribeClosed(parent.value()->get(), inode.place);
+    if (!creator_) return DescribeClosed(parent.value()->get(), inode.place);
+    const LayerPlace& place = tree_.place(inode.place);
+    creator_->Add(place.parent, nullptr,
+                  {std::move(parent.value()),
+                   std::string(place.Name()),
+                   {},
+                   inode.uid,
+                   inode.gid,
+                   inode.mode,
+                   Created(kDirectoryMode),
+                   TimesOf(inode).second,
+                   inode.place});
+    return Done{};
   }
 
   bool IsWhiteout(PlaceId place) const {
@@ -341,8 +360,7 @@ class DirectoryTree final : public LayerEnd {
     return child == kNoId;
   }
 
-  // The mode of what was created with `mode`.
-  mode_t Created(mode_t mode) const { return exact_modes_ ? mode & kPermissions : kNoMode; }
+  static mode_t Created(mode_t mode) { return PrivateUmask::Created(mode & kPermissions); }
 
   // What a file takes, without asking the file system: its blocks of data. A sparse file is asked
   // about.
@@ -432,8 +450,6 @@ class DirectoryTree final : public LayerEnd {
   }
 
   int job_fd_;
-  // Whether files come with the mode they are created with.
-  const bool exact_modes_;
   const uid_t uid_ = ::geteuid();
   const gid_t gid_ = ::getegid();
   LayerTree tree_;
@@ -451,24 +467,21 @@ class DirectoryTree final : public LayerEnd {
 
   // In whose memory the data lies, if it may be kept.
   std::shared_ptr<const void> owner_;
-  // Last: its threads use the directories.
-  FileCreators creators_;
+  // Last: it uses the directories. Null: everything is made by the caller.
+  std::optional<FileCreator> creator_;
 };
 
 }  // namespace
 
-Result<std::unique_ptr<LayerEnd>> OpenDirectoryTree(int directory_fd, const EndLimits& limits) {
+Result<std::unique_ptr<LayerEnd>> OpenDirectoryTree(int directory_fd, const EndLimits& limits,
+                                                    Workers* workers) {
   if (::mkdirat(directory_fd, "layer", kPermissions) != 0) return Errno("mkdirat", "layer");
   auto root = std::make_shared<UniqueFd>(
       ::openat(directory_fd, "layer", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (!*root) return Errno("openat", "layer");
-  // Shows if this thread has a umask; workers have none, other callers may.
-  struct stat status;
-  if (::fstat(root->get(), &status) != 0) return Errno("fstat", "layer");
-  const bool exact_modes = (status.st_mode & kPermissions) == kPermissions;
   if (Status made = MakePlain(root->get()); !made.ok()) return std::move(made.failure());
   return Result<std::unique_ptr<LayerEnd>>(
-      std::make_unique<DirectoryTree>(directory_fd, std::move(root), exact_modes, limits));
+      std::make_unique<DirectoryTree>(directory_fd, std::move(root), limits, workers));
 }
 
 }  // namespace cais

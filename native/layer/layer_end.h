@@ -12,6 +12,8 @@
 
 namespace cais {
 
+class Workers;
+
 enum class EntryType : uint8_t {
   kFile,
   kHardLink,
@@ -89,6 +91,8 @@ struct EndLimits {
 
 // Ends that write "layer" into the directory `directory_fd` (borrowed).
 Result<std::unique_ptr<LayerEnd>> OpenErofsImage(int directory_fd, const EndLimits& limits);
-Result<std::unique_ptr<LayerEnd>> OpenDirectoryTree(int directory_fd, const EndLimits& limits);
+// Small files are made by `workers`, which must live longer; null: by the caller.
+Result<std::unique_ptr<LayerEnd>> OpenDirectoryTree(int directory_fd, const EndLimits& limits,
+                                                    Workers* workers);
 
 }  // namespace cais

@@ -27,7 +27,8 @@ constexpr size_t kFirstPieceBytes = 64 << 10;
 }  // namespace
 
 LayerPipeline::LayerPipeline(Workers& workers, PipelineOptions options)
-    : options_(std::move(options)),
+    : workers_(workers),
+      options_(std::move(options)),
       // Decompression first: it is the longest of the stages that cannot be divided. The others
       // catch up when it has no room left.
       intake_(workers, StageOptions(1, &LayerPipeline::Intake)),
@@ -410,7 +411,7 @@ Status LayerPipeline::CheckDiffId(std::string diff_id) {
 Result<LayerPipeline::Step> LayerPipeline::ReadTar() {
   if (end_ == nullptr) {
     Result<std::unique_ptr<LayerEnd>> end =
-        options_.open_end(directory_.get(), options_.end_limits);
+        options_.open_end(directory_.get(), options_.end_limits, workers_);
     if (!end.ok()) return std::move(end.failure());
     end_ = std::move(end.value());
     reader_.emplace(

@@ -37,7 +37,8 @@ struct PipelineOptions {
   uint64_t max_tar_bytes = 0;
   EndLimits end_limits{};
   // Opens the end, on the thread that will drive it.
-  std::function<Result<std::unique_ptr<LayerEnd>>(int directory_fd, const EndLimits&)> open_end;
+  std::function<Result<std::unique_ptr<LayerEnd>>(int directory_fd, const EndLimits&, Workers&)>
+      open_end;
   // Called on any thread when Write() has answered false and there is room again.
   std::function<void()> on_room;
   // Called on any thread when Receive() is over.
@@ -146,6 +147,7 @@ class LayerPipeline {
   Status PublishTar(PieceRef piece);
   Status CheckDiffId(std::string diff_id);
 
+  Workers& workers_;
   PipelineOptions options_;
   UniqueFd directory_;
   UniqueFd stop_event_;

@@ -8,7 +8,7 @@ import { text } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
 import { createGzip } from 'node:zlib';
 import { expect, onTestFinished, test } from 'vitest';
-import { END, rawHeader } from '../fixtures/raw-tar.js';
+import { END, member, rawHeader } from '../fixtures/raw-tar.js';
 
 const MIB = 2 ** 20;
 const LAYER_BYTES = 2 ** 30;
@@ -60,26 +60,34 @@ const TEXT_BYTES = 9 + 27 / 2;
 /** In memory where there is such a place: the time of the test must not be that of a disk under load. */
 const MEMORY_DIRECTORY = existsSync('/dev/shm') ? '/dev/shm' : tmpdir();
 
-/** Runs a layer through one job in a process of its own: what it printed. */
+/** Directories with one small file in each. */
+function* directories(count: number): Generator<Buffer> {
+  for (let directory = 0; directory < count; ++directory) {
+    yield rawHeader({ name: `${directory}/`, type: '5' });
+    yield member({ name: `${directory}/file` }, 'x');
+  }
+  yield END;
+}
+
+/** Runs a layer through one job in a process of its own, which `command` starts: what it printed. */
 async function measure(
   chunks: Iterable<Buffer>,
   [how, form]: readonly [string, string],
-  parent = tmpdir(),
+  { parent = tmpdir(), command = [] as readonly string[] } = {},
 ) {
   const directory = mkdtempSync(join(parent, 'cais-layer-memory-'));
   // Not by node, which takes longer to remove a million files than it took to make them.
   onTestFinished(() => void execFileSync('rm', ['-rf', directory]));
-  const child = spawn(
+  const [program = '', ...rest] = [
+    ...command,
     process.execPath,
-    [
-      join(import.meta.dirname, 'layer-memory.mjs'),
-      join(import.meta.dirname, '../../build/Release/cais.node'),
-      directory,
-      form,
-      how,
-    ],
-    { stdio: ['pipe', 'pipe', 'inherit'] },
-  );
+    join(import.meta.dirname, 'layer-memory.mjs'),
+    join(import.meta.dirname, '../../build/Release/cais.node'),
+    directory,
+    form,
+    how,
+  ];
+  const child = spawn(program, rest, { stdio: ['pipe', 'pipe', 'inherit'] });
   const printed = text(child.stdout);
   await pipeline(Readable.from(chunks), createGzip({ level: 1 }), child.stdin);
   return JSON.parse(await printed);
@@ -106,9 +114,20 @@ test.each([
 ] as const)(
   'a layer of %i entries by %s, in %s form, takes less than 64 MiB, 300 bytes an entry and its names',
   async (count, how, form) => {
-    const result = await measure(manyEntries(count), [how, form], MEMORY_DIRECTORY);
+    const result = await measure(manyEntries(count), [how, form], {
+      parent: MEMORY_DIRECTORY,
+    });
     expect(result).toMatchObject({ entries: count, tarBytes: 512 * (count + 2) });
     expect(result.grownBytes).toBeLessThan(64 * MIB + (300 + TEXT_BYTES) * count);
   },
   240_000,
 );
+
+// Files that wait to be made keep the directories open that they belong to. On one core many of them wait.
+test('a layer of 6,000 directories with a file in each needs fewer than 600 descriptors', async () => {
+  const result = await measure(directories(6000), ['readFrom', 'directory'], {
+    parent: MEMORY_DIRECTORY,
+    command: ['taskset', '--cpu-list', '0', 'prlimit', '--nofile=600:600'],
+  });
+  expect(result).toMatchObject({ entries: 12_000 });
+}, 60_000);
