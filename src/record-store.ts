@@ -28,6 +28,11 @@ export interface Collection<T> {
 export interface WriteOptions {
   /** May use the space kept in reserve: for records of stop, exit and remove, which must be written on a full disk too. */
   readonly essential?: boolean;
+  /**
+   * Committed and synced by a thread of lmdb's: on a disk with much to write, that takes up to a second in which the caller's thread would stand still.
+   * Nobody sees the change before the promise settles; without it, the caller sees it at once.
+   */
+  readonly inBackground?: boolean;
 }
 
 /**
@@ -74,17 +79,22 @@ export class RecordStore {
     action: (write: TransactionWriter) => T,
     options: WriteOptions = {},
   ): Promise<T> {
+    const work = (): T => {
+      this.#space.ensure(options);
+      return action({
+        put: (collection, id, value) =>
+          void (collection as LmdbCollection<unknown>).database.putSync(id, value),
+        remove: (collection, id) =>
+          void (collection as LmdbCollection<unknown>).database.removeSync(id),
+      });
+    };
     let result: T;
     try {
-      result = this.#root.transactionSync(() => {
-        this.#space.ensure(options);
-        return action({
-          put: (collection, id, value) =>
-            void (collection as LmdbCollection<unknown>).database.putSync(id, value),
-          remove: (collection, id) =>
-            void (collection as LmdbCollection<unknown>).database.removeSync(id),
-        });
-      }) as T;
+      // A child, since it alone is undone when `action` throws.
+      result =
+        options.inBackground === true
+          ? await this.#root.childTransaction(work)
+          : (this.#root.transactionSync(work) as T);
     } catch (error) {
       throw translate(error);
     }

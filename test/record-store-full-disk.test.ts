@@ -21,38 +21,44 @@ describe.skipIf(!isRoot)('RecordStore on a full disk', () => {
     rmSync(mountpoint, { recursive: true });
   });
 
-  it('refuses ordinary writes with ENOSPC and still updates and removes what is there', async () => {
-    const store = RecordStore.open(join(mountpoint, 'meta'));
-    const records = store.collection<{ text: string }>('things');
-    let written = 0;
-    const refusal = await (async () => {
-      for (; written < 10_000; written++) {
-        try {
-          await records.put(`id${written}`, { text: 'x'.repeat(3000) });
-        } catch (error) {
-          return error;
+  it.each([{}, { inBackground: true }])(
+    'refuses ordinary writes (%o) with ENOSPC and still updates and removes what is there',
+    async (way) => {
+      const store = RecordStore.open(join(mountpoint, 'meta'));
+      const records = store.collection<{ text: string }>('things');
+      let written = 0;
+      const refusal = await (async () => {
+        for (; written < 10_000; written++) {
+          try {
+            await records.put(`id${written}`, { text: 'x'.repeat(3000) }, way);
+          } catch (error) {
+            return error;
+          }
         }
+        return undefined;
+      })();
+      expect(refusal).toMatchObject({ code: 'ENOSPC' });
+      expect(written).toBeGreaterThan(100);
+      // Whatever is left on the disk goes too: only the reserve remains.
+      try {
+        writeFileSync(join(mountpoint, 'rest'), Buffer.alloc(8 * 2 ** 20));
+      } catch (error) {
+        expect(error).toMatchObject({ code: 'ENOSPC' });
       }
-      return undefined;
-    })();
-    expect(refusal).toMatchObject({ code: 'ENOSPC' });
-    expect(written).toBeGreaterThan(100);
-    // Whatever is left on the disk goes too: only the reserve remains.
-    try {
-      writeFileSync(join(mountpoint, 'rest'), Buffer.alloc(8 * 2 ** 20));
-    } catch (error) {
-      expect(error).toMatchObject({ code: 'ENOSPC' });
-    }
 
-    await expect(records.put('more', { text: 'ordinary' })).rejects.toMatchObject({
-      code: 'ENOSPC',
-    });
-    for (let index = 0; index < 50; index++) {
-      await records.update(`id${index}`, () => ({ text: `stopped ${index}` }), { essential: true });
-      await records.remove(`id${index}`);
-    }
-    expect(records.has('id49')).toBe(false);
-    expect(records.get('id50')?.text).toHaveLength(3000);
-    await store.close();
-  });
+      await expect(records.put('more', { text: 'ordinary' }, way)).rejects.toMatchObject({
+        code: 'ENOSPC',
+      });
+      for (let index = 0; index < 50; index++) {
+        await records.update(`id${index}`, () => ({ text: `stopped ${index}` }), {
+          essential: true,
+          ...way,
+        });
+        await records.remove(`id${index}`);
+      }
+      expect(records.has('id49')).toBe(false);
+      expect(records.get('id50')?.text).toHaveLength(3000);
+      await store.close();
+    },
+  );
 });

@@ -17,22 +17,24 @@ describe('RecordStore', () => {
     rmSync(directory, { recursive: true });
   });
 
-  test('update() sees the last value and removes on undefined', async () => {
+  const ways = [{}, { inBackground: true }];
+
+  test.each(ways)('update() sees the last value and removes on undefined (%o)', async (way) => {
     const things = store.collection<{ n: number }>('things');
-    await things.put('a', { n: 1 });
-    await things.update('a', (current) => ({ n: (current?.n ?? 0) + 1 }));
+    await things.put('a', { n: 1 }, way);
+    await things.update('a', (current) => ({ n: (current?.n ?? 0) + 1 }), way);
     expect(things.get('a')).toEqual({ n: 2 });
-    await things.update('a', () => undefined);
+    await things.update('a', () => undefined, way);
     expect(things.has('a')).toBe(false);
   });
 
-  test('transaction() writes nothing when the action throws', async () => {
+  test.each(ways)('transaction() writes nothing when the action throws (%o)', async (way) => {
     const things = store.collection<{ n: number }>('things');
     await expect(
       store.transaction((write) => {
         write.put(things, 'a', { n: 1 });
         throw new Error('no');
-      }),
+      }, way),
     ).rejects.toThrow('no');
     expect(things.list()).toEqual([]);
   });
@@ -57,16 +59,33 @@ describe('RecordStore', () => {
     expect(things.list()).toEqual([{ id: 'a', value: { text: 'two' } }]);
   });
 
-  test('get() inside of a transaction that fails leaves nothing of it behind', async () => {
-    const things = store.collection<{ n: number }>('things');
-    await things.put('a', { n: 1 });
-    await expect(
-      store.transaction((write) => {
-        write.put(things, 'a', { n: 2 });
-        expect(things.get('a')).toEqual({ n: 2 });
-        throw new Error('no');
-      }),
-    ).rejects.toThrow('no');
-    expect(things.get('a')).toEqual({ n: 1 });
+  test.each(ways)(
+    'get() inside of a transaction that fails leaves nothing of it behind (%o)',
+    async (way) => {
+      const things = store.collection<{ n: number }>('things');
+      await things.put('a', { n: 1 });
+      await expect(
+        store.transaction((write) => {
+          write.put(things, 'a', { n: 2 });
+          expect(things.get('a')).toEqual({ n: 2 });
+          throw new Error('no');
+        }, way),
+      ).rejects.toThrow('no');
+      expect(things.get('a')).toEqual({ n: 1 });
+    },
+  );
+
+  test('changes in the background and at once, in turns and by two writers, lose none', async () => {
+    const writers = [store, RecordStore.open(join(directory, 'meta'))];
+    await Promise.all(
+      Array.from({ length: 300 }, (_, i) =>
+        writers[i % 2]
+          ?.collection<{ n: number }>('things')
+          .update('a', (current) => ({ n: (current?.n ?? 0) + 1 }), { inBackground: i % 3 > 0 }),
+      ),
+    );
+    await nextTurn();
+    expect(store.collection<{ n: number }>('things').get('a')).toEqual({ n: 300 });
+    await writers[1]?.close();
   });
 });

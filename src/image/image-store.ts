@@ -128,13 +128,16 @@ export class ImageStore {
     image: ImageDescription,
     { names, targetDigest }: { readonly names: readonly string[]; readonly targetDigest: Digest },
   ): Promise<ImageRecord> {
-    await this.#records.transaction((write) => {
-      // The pin survives another pull of the same image.
-      const pinned = image.pinned || this.#images.get(image.id)?.pinned === true;
-      write.put(this.#images, image.id, { ...image, pinned });
-      const record = { imageId: image.id, targetDigest, manifestDigest: image.manifestDigest };
-      for (const name of names) write.put(this.#names, name, record);
-    });
+    await this.#records.transaction(
+      (write) => {
+        // The pin survives another pull of the same image.
+        const pinned = image.pinned || this.#images.get(image.id)?.pinned === true;
+        write.put(this.#images, image.id, { ...image, pinned });
+        const record = { imageId: image.id, targetDigest, manifestDigest: image.manifestDigest };
+        for (const name of names) write.put(this.#names, name, record);
+      },
+      { inBackground: true },
+    );
     return this.#complete(this.#images.get(image.id) ?? image);
   }
 

@@ -145,8 +145,11 @@ export class LayerMaker {
     durability.schedule({
       ...filesOfLayer(record.form, path, isBlobNew ? record.blobPath : undefined),
       onSynced: () =>
-        records.update(record.diffId, (current) =>
-          current?.generation === record.generation ? { ...current, synced: true } : current,
+        records.update(
+          record.diffId,
+          (current) =>
+            current?.generation === record.generation ? { ...current, synced: true } : current,
+          { inBackground: true },
         ),
     });
   }
@@ -172,7 +175,7 @@ export class LayerMaker {
       generation: randomBytes(8).toString('hex'),
       ...(form === 'directory' ? { link: await links.create(files.layer(diffId)) } : {}),
     };
-    await records.put(diffId, record);
+    await records.put(diffId, record, { inBackground: true });
     this.scheduleSync(record, { isBlobNew });
     return record;
   }
