@@ -128,7 +128,7 @@ export class LayerMends {
         generation: randomBytes(8).toString('hex'),
         ...(hasLink ? { link: await links.create(path) } : {}),
       };
-      await records.put(id, record);
+      await records.put(id, record, { inBackground: true });
       if (result.written) this.#scheduleSync(record);
       return record;
     } finally {
@@ -141,8 +141,11 @@ export class LayerMends {
     durability.schedule({
       ...filesOfLayer(record.form, files.mend(record.id)),
       onSynced: () =>
-        records.update(record.id, (current) =>
-          current?.generation === record.generation ? { ...current, synced: true } : current,
+        records.update(
+          record.id,
+          (current) =>
+            current?.generation === record.generation ? { ...current, synced: true } : current,
+          { inBackground: true },
         ),
     });
   }
