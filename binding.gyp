@@ -23,7 +23,7 @@
       'type': 'loadable_module',
       'sources': ['<!@(ls native/addon/*.cc native/layer/*.cc)'],
       'include_dirs': ["<!(node -p \"require('node-addon-api').include_dir\")"],
-      'dependencies': ['kernel', '<!(node -p "require(\'node:path\').relative(process.cwd(), require(\'node:path\').dirname(require.resolve(\'zstd-napi/package.json\')))")/deps/zstd.gyp:libzstd'],
+      'dependencies': ['kernel'],
       'defines': ['NAPI_VERSION=9', 'NODE_ADDON_API_DISABLE_DEPRECATED', 'NAPI_DISABLE_CPP_EXCEPTIONS', 'NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS'],
       # libseccomp is linked statically, so that a prebuilt addon needs nothing of the host.
       'libraries': ['-l:libseccomp.a'],

@@ -67,7 +67,6 @@ const hash = sourceHash(
   [
     process.version,
     process.arch,
-    JSON.parse(readFileSync('node_modules/zstd-napi/package.json', 'utf8')).version,
     JSON.parse(readFileSync('node_modules/node-addon-api/package.json', 'utf8')).version,
   ],
 );

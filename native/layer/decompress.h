@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string_view>
 
@@ -30,7 +31,8 @@ class Decompressor {
     size_t consumed = 0;
     // Complete. Null: none yet.
     PieceRef piece;
-    // There is no memory for output before `on_free`.
+    // There is no memory for output before `on_free`; to a divided one's Run(), before
+    // `on_followed`.
     bool is_full = false;
   };
 
@@ -42,6 +44,16 @@ class Decompressor {
   // The input is complete: the last piece, null when there is nothing in it. Fails with TRUNCATED
   // when the stream is not.
   virtual Result<PieceRef> Finish() = 0;
+
+  // Whether the work has two halves, which two threads can do at the same time: then Run() and
+  // Finish() make no pieces, but Follow() does, of what they have read.
+  virtual bool is_divided() const { return false; }
+  struct Followed {
+    PieceRef piece;  // complete; null: none yet
+    enum { kMore, kNothing, kEnded } next = kNothing;
+  };
+  // Does a part of it. After kNothing there may be more at `on_read` and `on_free`.
+  virtual Result<Followed> Follow() { return Followed{nullptr, Followed::kEnded}; }
 };
 
 // Who inflates gzip: inflate.h, or node's zlib, which is slower and there for tests to compare
@@ -56,6 +68,10 @@ struct DecompressorOptions {
   // Of the output. zstd's are no larger than that or than one of its blocks, and take as much
   // memory in all as its window needs.
   PiecePool::Options pieces{};
+  // Of a divided one, called on any thread: there is something for Follow(), or Run() may go on
+  // after `is_full`.
+  std::function<void()> on_read{};
+  std::function<void()> on_followed{};
 };
 
 // `compression` must not be kNone.

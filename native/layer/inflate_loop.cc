@@ -1,11 +1,12 @@
 #include "layer/inflate_loop.h"
 
 #include <algorithm>
+#include <cstring>
+
+#include "layer/processor.h"
 
 namespace cais {
 namespace {
-
-#define CAIS_INLINE inline __attribute__((always_inline))
 
 CAIS_INLINE void Copy16(uint8_t* to, const uint8_t* from) {
   unsigned char word[16];
@@ -199,27 +200,12 @@ InflateStop LoopAnywhere(const InflateTables& tables, const InflateHistory& hist
 
 #ifdef __x86_64__
 
-// The same with shifts that need neither flags nor a certain register, and a mask in one
-// instruction.
-__attribute__((target("bmi,bmi2,avx2"))) InflateStop LoopWithBmi2(const InflateTables& tables,
-                                                                  const InflateHistory& history,
-                                                                  InflateCursor& cursor) {
+CAIS_AVX2 InflateStop LoopWithAvx2(const InflateTables& tables, const InflateHistory& history,
+                                   InflateCursor& cursor) {
   return Loop(tables, history, cursor);
 }
 
 #endif
-
-using LoopFunction = decltype(&LoopAnywhere);
-
-LoopFunction FastestLoop() {
-#ifdef __x86_64__
-  if (__builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&
-      __builtin_cpu_supports("avx2")) {
-    return LoopWithBmi2;
-  }
-#endif
-  return LoopAnywhere;
-}
 
 }  // namespace
 
@@ -246,8 +232,10 @@ void CopyMatch(InflateCursor& cursor, const InflateHistory& history, size_t dist
 
 InflateStop InflateFast(const InflateTables& tables, const InflateHistory& history,
                         InflateCursor& cursor) {
-  static const LoopFunction loop = FastestLoop();
-  return loop(tables, history, cursor);
+#ifdef __x86_64__
+  if (UseAvx2()) return LoopWithAvx2(tables, history, cursor);
+#endif
+  return LoopAnywhere(tables, history, cursor);
 }
 
 }  // namespace cais

@@ -1,28 +1,15 @@
 #pragma once
 
-#include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 
 #include "layer/inflate_tables.h"
+#include "layer/little_endian.h"
 
 namespace cais {
 
 // The greatest distance of a match.
 inline constexpr size_t kInflateWindowBytes = 32 << 10;
-
-inline uint64_t LoadLittle64(const uint8_t* at) {
-  uint64_t word;
-  std::memcpy(&word, at, sizeof word);
-  if constexpr (std::endian::native == std::endian::big) word = __builtin_bswap64(word);
-  return word;
-}
-
-inline void StoreLittle64(uint8_t* at, uint64_t word) {
-  if constexpr (std::endian::native == std::endian::big) word = __builtin_bswap64(word);
-  std::memcpy(at, &word, sizeof word);
-}
 
 // What came out before the present output, which belongs to others by now: a ring.
 struct InflateHistory {

@@ -16,7 +16,6 @@ std::shared_ptr<PieceRing> PieceRing::Make(size_t capacity, std::function<void()
 }
 
 char* PieceRing::Reserve(size_t bytes) {
-  if (!Fits(bytes)) taken_ = write_ = 0;
   const size_t end = write_ + bytes;
   std::lock_guard lock(mutex_);
   wanted_ = std::any_of(in_use_.begin(), in_use_.end(), [this, end](const Extent& extent) {

@@ -31,11 +31,14 @@ class PieceRing : public std::enable_shared_from_this<PieceRing> {
   size_t capacity() const { return capacity_; }
   // Bytes that were written and not taken.
   size_t pending() const { return write_ - taken_; }
-  // Whether `bytes` bytes fit behind what was written last. If not, Reserve() begins at the
-  // beginning again; what is pending must have been taken before.
+  // Where the next byte goes.
+  const char* end() const { return memory_.get() + write_; }
+  // Whether `bytes` bytes fit behind what was written last.
   bool Fits(size_t bytes) const { return write_ + bytes <= capacity_; }
+  // Goes on at the beginning. Nothing is pending.
+  void Turn() { taken_ = write_ = 0; }
 
-  // Room for `bytes` bytes, at most `capacity`. Null: a piece that is still in use lies there.
+  // Room for `bytes` bytes, which fit. Null: a piece that is still in use lies there.
   char* Reserve(size_t bytes);
   // So many bytes were written where Reserve() said.
   void Advance(size_t bytes) { write_ += bytes; }

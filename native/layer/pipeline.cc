@@ -34,6 +34,7 @@ LayerPipeline::LayerPipeline(Workers& workers, PipelineOptions options)
       intake_(workers, StageOptions(1, &LayerPipeline::Intake)),
       hash_blob_(workers, StageOptions(Stage::kDigests, &LayerPipeline::HashBlob)),
       decode_(workers, StageOptions(0, &LayerPipeline::Decode)),
+      follow_(workers, StageOptions(0, &LayerPipeline::Follow)),
       hash_tar_(workers, StageOptions(Stage::kDigests, &LayerPipeline::HashTar)),
       untar_(workers, StageOptions(1, &LayerPipeline::ReadTar)),
       blob_pool_({kPieceBytes, kBlobPieces, options_.on_room, {}}),
@@ -106,7 +107,9 @@ void LayerPipeline::Fail(Failure failure) {
   blob_pool_.Stop();
   // Ends the poll of a feeding thread.
   (void)::eventfd_write(stop_event_.get(), 1);
-  for (Stage* stage : {&intake_, &hash_blob_, &decode_, &hash_tar_, &untar_}) stage->Wake();
+  for (Stage* stage : {&intake_, &hash_blob_, &decode_, &follow_, &hash_tar_, &untar_}) {
+    stage->Wake();
+  }
   Leave();
 }
 
@@ -310,15 +313,20 @@ Result<LayerPipeline::Step> LayerPipeline::Decode() {
 Status LayerPipeline::OpenDecoder(std::string_view first_bytes) {
   outcome_.compression = DetectCompression(first_bytes);
   if (outcome_.compression != Compression::kNone) {
+    Stage& writer = outcome_.compression == Compression::kZstd ? follow_ : decode_;
     Result<std::unique_ptr<Decompressor>> decompressor =
         OpenDecompressor(outcome_.compression,
                          {.gzip_library = options_.gzip_library,
                           .verify_checksums = !options_.expected_diff_id.has_value(),
-                          .pieces = {kPieceBytes, kTarPieces, {}, [this] { decode_.Wake(); }}});
+                          .pieces = {kPieceBytes, kTarPieces, {}, [&writer] { writer.Wake(); }},
+                          .on_read = [this] { follow_.Wake(); },
+                          .on_followed = [this] { decode_.Wake(); }});
     if (!decompressor.ok()) return std::move(decompressor.failure());
     decompressor_ = std::move(decompressor.value());
-    return Done{};
   }
+  // Only now: it ends when there is nothing to follow.
+  follow_.Wake();
+  if (decompressor_ != nullptr) return Done{};
   const std::string_view other = UnsupportedCompression(first_bytes);
   if (!other.empty() && (first_bytes.size() < kTarBlockBytes ||
                          !ParseTarHeader(first_bytes.substr(0, kTarBlockBytes)).ok())) {
@@ -358,6 +366,7 @@ Result<LayerPipeline::Step> LayerPipeline::EndDecode() {
   if (decompressor_ != nullptr) {
     Result<PieceRef> last = decompressor_->Finish();
     if (!last.ok()) return std::move(last.failure());
+    if (decompressor_->is_divided()) return Step::kEnd;
     if (last.value() != nullptr) {
       if (Status published = PublishTar(std::move(last.value())); !published.ok()) {
         return std::move(published.failure());
@@ -367,9 +376,30 @@ Result<LayerPipeline::Step> LayerPipeline::EndDecode() {
     // The tar is the blob.
     return std::move(checked.failure());
   }
+  CloseTar();
+  return Step::kEnd;
+}
+
+Result<LayerPipeline::Step> LayerPipeline::Follow() {
+  if (decompressor_ == nullptr || !decompressor_->is_divided()) return Step::kEnd;
+  Result<Decompressor::Followed> followed = decompressor_->Follow();
+  if (!followed.ok()) return std::move(followed.failure());
+  auto& [piece, next] = followed.value();
+  if (piece != nullptr) {
+    if (Status published = PublishTar(std::move(piece)); !published.ok()) {
+      return std::move(published.failure());
+    }
+  }
+  if (next != Decompressor::Followed::kEnded) {
+    return next == Decompressor::Followed::kMore ? Step::kMore : Step::kWait;
+  }
+  CloseTar();
+  return Step::kEnd;
+}
+
+void LayerPipeline::CloseTar() {
   CloseQueue(hash_tar_queue_, hash_tar_);
   CloseQueue(untar_queue_, untar_);
-  return Step::kEnd;
 }
 
 Status LayerPipeline::PublishTar(PieceRef piece) {

@@ -72,6 +72,8 @@ struct Reception {
 //   socket ──┼─▶ intake: blob file, size ──┴─▶ decompression ─┬─▶ SHA-256 of the tar
 //   file   ──┘                                                └─▶ tar reader ─▶ end
 //
+// Decompression of zstd is two stages: reading blocks, and following them.
+//
 // Pieces of 512 KiB go from stage to stage; each of the two kinds (compressed, tar) comes from a
 // bounded pool, so that the slowest stage slows all others down to the producer. An uncompressed
 // layer is not copied and hashed only once.
@@ -136,6 +138,7 @@ class LayerPipeline {
   Result<Step> Intake();
   Result<Step> HashBlob();
   Result<Step> Decode();
+  Result<Step> Follow();
   Result<Step> HashTar();
   Result<Step> ReadTar();
 
@@ -145,6 +148,7 @@ class LayerPipeline {
   Result<Step> Decompress();
   Result<Step> EndDecode();
   Status PublishTar(PieceRef piece);
+  void CloseTar();
   Status CheckDiffId(std::string diff_id);
 
   Workers& workers_;
@@ -163,6 +167,7 @@ class LayerPipeline {
   Stage intake_;
   Stage hash_blob_;
   Stage decode_;
+  Stage follow_;
   Stage hash_tar_;
   Stage untar_;
 

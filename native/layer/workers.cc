@@ -9,7 +9,7 @@
 namespace cais {
 namespace {
 
-// More cores than this find nothing to do: one layer has five stages, an image a few layers at
+// More cores than this find nothing to do: one layer has six stages, an image a few layers at
 // once.
 constexpr size_t kMaxThreads = 8;
 

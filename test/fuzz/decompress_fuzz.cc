@@ -32,12 +32,38 @@ std::optional<Outcome> Run(cais::Compression compression, cais::DecompressorOpti
   auto decompressor = cais::OpenDecompressor(compression, options);
   if (!decompressor.ok()) std::abort();
   Outcome outcome;
-  // Both are kept: the decompressor must say that it is full, and then that it is not.
-  std::deque<cais::PieceRef> kept;
+  // All are kept: the decompressor must say that it is full, and then that it is not, and must not
+  // touch them before.
+  struct Kept {
+    cais::PieceRef piece;
+    std::string bytes;
+  };
+  std::deque<Kept> kept;
   const auto take = [&outcome, &kept](cais::PieceRef piece) {
     if (piece->size == 0 || piece->size > piece->capacity) std::abort();
     outcome.output += piece->view();
-    kept.push_back(std::move(piece));
+    kept.push_back({piece, std::string(piece->view())});
+  };
+  const auto give_back = [&is_free, &kept] {
+    for (is_free = false; !is_free && !kept.empty(); kept.pop_front()) {
+      if (kept.front().piece->view() != kept.front().bytes) std::abort();
+    }
+    return is_free;
+  };
+  // The second half, of all that was read. False: a failure.
+  const auto follow = [&](cais::Decompressor& decompressor) {
+    for (;;) {
+      auto followed = decompressor.Follow();
+      if (!followed.ok()) {
+        outcome = {{}, followed.failure().code};
+        return false;
+      }
+      auto& [piece, next] = followed.value();
+      if (piece != nullptr) take(std::move(piece));
+      if (next == cais::Decompressor::Followed::kEnded) return true;
+      if (outcome.output.size() > kMaxOutputBytes) return true;
+      if (next == cais::Decompressor::Followed::kNothing && !give_back()) return true;
+    }
   };
   for (size_t at = 0; at < input.size();) {
     const size_t length = std::min(input.size() - at, piece_bytes);
@@ -53,9 +79,12 @@ std::optional<Outcome> Run(cais::Compression compression, cais::DecompressorOpti
       rest.remove_prefix(consumed);
       again = is_full || piece != nullptr || !rest.empty();
       if (is_full) {
-        if (kept.empty() || piece != nullptr) std::abort();
-        for (is_free = false; !is_free; kept.pop_front()) {
-          if (kept.empty()) std::abort();
+        if (piece != nullptr) std::abort();
+        // Only now, so that the first half goes as far ahead as it may.
+        if (decompressor.value()->is_divided()) {
+          if (!follow(*decompressor.value())) return outcome;
+        } else if (!give_back()) {
+          std::abort();
         }
       } else if (piece != nullptr) {
         take(std::move(piece));
@@ -68,6 +97,9 @@ std::optional<Outcome> Run(cais::Compression compression, cais::DecompressorOpti
   auto last = decompressor.value()->Finish();
   if (!last.ok()) return Outcome{{}, last.failure().code};
   if (last.value() != nullptr) take(std::move(last.value()));
+  if (!follow(*decompressor.value())) return outcome;
+  if (outcome.output.size() > kMaxOutputBytes) return std::nullopt;
+  give_back();
   return outcome;
 }
 

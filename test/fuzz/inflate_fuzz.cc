@@ -13,6 +13,7 @@
 
 #include "layer/gzip_inflater.h"
 #include "layer/inflate.h"
+#include "layer/processor.h"
 
 namespace {
 
@@ -136,6 +137,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   uint32_t seed = 1;
   for (const char byte : input) seed = seed * 31 + static_cast<unsigned char>(byte);
   Random random(seed);
+#ifdef __x86_64__
+  static const bool has_avx2 = cais::UseAvx2();
+  cais::UseAvx2() = has_avx2 && random() % 2 == 0;
+#endif
   static cais::Inflate inflate;
   static const auto verifying = cais::OpenOwnInflater(true);
   constexpr size_t kBounds[] = {1, 2, 9, 60, 400, 1000, 40000, kMaxOutputBytes};

@@ -110,7 +110,7 @@ describe('a bad layer', () => {
       {},
       /^TRUNCATED: /,
     ],
-    ['zstd with a wrong check sum', brokenZstd, {}, /^BAD_COMPRESSION: .*checksum/],
+    ['zstd with a wrong check sum', brokenZstd, {}, /^BAD_COMPRESSION: .*check sum/],
     ['zstd with a window of 256 MiB', zstd(tar, '--long=28'), {}, /^LIMIT_EXCEEDED: .*128 MiB/],
     [
       'a tar cut off in gzip',

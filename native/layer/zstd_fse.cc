@@ -1,0 +1,108 @@
+#include "layer/zstd_fse.h"
+
+#include <bit>
+#include <cstdlib>
+
+namespace cais {
+namespace {
+
+constexpr unsigned kMinFseLog = 5;
+
+// Bits from the front of some bytes, the lowest of each byte first.
+class ForwardBits {
+ public:
+  explicit ForwardBits(std::string_view bytes) : bytes_(bytes) {}
+
+  // Behind the end there are zeros.
+  unsigned Peek(unsigned count) const {
+    unsigned value = 0;
+    const size_t first = position_ / 8;
+    for (size_t i = 0; i < 4 && first + i < bytes_.size(); ++i) {
+      value |= unsigned{static_cast<unsigned char>(bytes_[first + i])} << (8 * i);
+    }
+    return (value >> (position_ % 8)) & ((1u << count) - 1);
+  }
+  unsigned Take(unsigned count) {
+    const unsigned value = Peek(count);
+    position_ += count;
+    return value;
+  }
+  void Skip(unsigned count) { position_ += count; }
+  // Whole bytes.
+  size_t taken() const { return (position_ + 7) / 8; }
+
+ private:
+  const std::string_view bytes_;
+  size_t position_ = 0;
+};
+
+}  // namespace
+
+const char* ReadFseDistribution(std::string_view& input, unsigned max_log, unsigned max_symbols,
+                                FseDistribution& distribution) {
+  ForwardBits bits(input);
+  distribution.log = bits.Take(4) + kMinFseLog;
+  if (distribution.log > max_log) return "an entropy table is too large";
+  int left = 1 << distribution.log;
+  unsigned symbols = 0;
+  while (left > 0) {
+    if (symbols == max_symbols) return "an entropy table has too many symbols";
+    // One of 0 to left + 1. The smaller ones, so many that no bit is wasted, take a bit less.
+    const unsigned values = static_cast<unsigned>(left) + 2;
+    const auto wide = static_cast<unsigned>(std::bit_width(values - 1));
+    const unsigned short_ones = (1u << wide) - values;
+    const unsigned half = 1u << (wide - 1);
+    unsigned value = bits.Peek(wide);
+    if ((value & (half - 1)) < short_ones) {
+      value &= half - 1;
+      bits.Skip(wide - 1);
+    } else {
+      if (value >= half) value -= short_ones;
+      bits.Skip(wide);
+    }
+    const int count = static_cast<int>(value) - 1;
+    distribution.counts[symbols++] = static_cast<int16_t>(count);
+    left -= std::abs(count);
+    // Further symbols that do not occur.
+    for (unsigned more = count == 0 ? 3 : 0; more == 3;) {
+      more = bits.Take(2);
+      if (symbols + more > max_symbols) return "an entropy table has too many symbols";
+      for (unsigned i = 0; i < more; ++i) distribution.counts[symbols++] = 0;
+    }
+  }
+  if (bits.taken() > input.size()) return "an entropy table ends early";
+  input.remove_prefix(bits.taken());
+  distribution.symbols = symbols;
+  return nullptr;
+}
+
+void BuildFseStates(const FseDistribution& distribution, FseState* states) {
+  const unsigned size = 1u << distribution.log;
+  // How many states of each symbol have been numbered.
+  uint16_t next[kMaxFseSymbols];
+  unsigned high = size;
+  for (unsigned symbol = 0; symbol < distribution.symbols; ++symbol) {
+    const int count = distribution.counts[symbol];
+    next[symbol] = static_cast<uint16_t>(count == -1 ? 1 : count);
+    if (count == -1) states[--high].symbol = static_cast<uint8_t>(symbol);
+  }
+  const unsigned step = (size >> 1) + (size >> 3) + 3;
+  unsigned place = 0;
+  for (unsigned symbol = 0; symbol < distribution.symbols; ++symbol) {
+    for (int i = 0; i < distribution.counts[symbol]; ++i) {
+      states[place].symbol = static_cast<uint8_t>(symbol);
+      do {
+        place = (place + step) & (size - 1);
+      } while (place >= high);
+    }
+  }
+  for (unsigned i = 0; i < size; ++i) {
+    FseState& state = states[i];
+    const unsigned number = next[state.symbol]++;
+    state.bits =
+        static_cast<uint8_t>(distribution.log + 1 - static_cast<unsigned>(std::bit_width(number)));
+    state.base = static_cast<uint16_t>((number << state.bits) - size);
+  }
+}
+
+}  // namespace cais
