@@ -24,6 +24,7 @@ import { formatPlatform, hostPlatform, type Platform } from './platform.js';
 import { pullImage } from './pull.js';
 import { type CallerCredentials, pullCredentials } from './pull-credentials.js';
 import { ProgressHub, type ProgressListener } from './pull-progress.js';
+import { PullTurns } from './pull-turns.js';
 import { saveDirectory, saveTar } from './save.js';
 import type { LayerCache } from './unpack.js';
 
@@ -85,6 +86,7 @@ export class ImageService {
   readonly #index: LayoutIndex;
   readonly #usage: DiskUsage;
   readonly #pulls = new SingleFlight<ImageRecord>();
+  readonly #turns = new PullTurns();
   /** Progress of the pulls that are running. */
   readonly #hubs = new Map<string, ProgressHub>();
   readonly #upkeep: Collection<{ readonly isDue: true }>;
@@ -348,8 +350,8 @@ export class ImageService {
     const { insecureRegistries, registryConfigDir: path } = config;
     this.#transport ??= Transport.open({ insecureRegistries, ...transport });
     const hosts = new HostsDirectory({ path, insecureRegistries });
-    const [blobs, store] = [this.#blobs, this.#store];
-    return { transport: await this.#transport, hosts, blobs, store, layers };
+    const [blobs, store, turns] = [this.#blobs, this.#store, this.#turns];
+    return { transport: await this.#transport, hosts, blobs, store, layers, turns };
   }
 
   get #lockPath(): string {

@@ -43,7 +43,7 @@ export interface LoadRequest {
   readonly onProgress: ProgressListener;
 }
 
-type LoadParts = Omit<PullParts, 'transport' | 'hosts'>;
+type LoadParts = Omit<PullParts, 'transport' | 'hosts' | 'turns'>;
 
 /** One image in an archive, and where its layers are. */
 interface ArchivedImage {

@@ -21,6 +21,7 @@ import { type Descriptor, type ImageManifest, MAX_MANIFEST_BYTES } from './manif
 import { isForeignLayerType } from './media-type.js';
 import type { Platform } from './platform.js';
 import type { ProgressListener } from './pull-progress.js';
+import type { PullTurns } from './pull-turns.js';
 import { type Document, type DocumentSource, type SelectedImage, selectImage } from './select.js';
 import { type LayerCache, type LayerSource, unpackLayers } from './unpack.js';
 
@@ -39,6 +40,8 @@ export interface PullParts {
   readonly blobs: BlobStore;
   readonly store: ImageStore;
   readonly layers: LayerCache;
+  /** Shared by the pulls of one process. */
+  readonly turns: PullTurns;
 }
 
 export interface PullRequest {
@@ -72,6 +75,7 @@ export async function pullImage(parts: PullParts, request: PullRequest): Promise
 async function pullFromHosts(parts: PullParts, request: PullRequest): Promise<ImageRecord> {
   const { domain } = request.reference;
   const endpoints = await parts.hosts.endpointsOf(domain);
+  await parts.turns.next();
   const client = new MirroredClient({ ...parts, ...request, domain, endpoints });
   const remote = new RemoteImage(parts, { request, client });
   try {
@@ -89,7 +93,9 @@ async function pullRemote(
   const { reference, platform, signal, onProgress } = request;
   const target = await remote.fetchTarget();
   const { source, onManifest } = remote;
+  await parts.turns.next();
   const selected = await selectImage(target, { platform, source, onManifest });
+  await parts.turns.next();
   const layers = imageLayers(selected);
   // Beside the layers: each is a few journeys to the file system, which a small image would wait for.
   const documents = writeDocuments(parts.blobs, selected, target);
@@ -134,10 +140,12 @@ export async function storeImage(
 /** Config, manifest and index as blobs; when it settles none of them is being written any more. */
 async function writeDocuments(
   blobs: BlobStore,
-  { configBytes, manifestBytes }: SelectedImage,
+  { configBytes, manifestBytes, manifestDigest }: SelectedImage,
   target: Document,
 ): Promise<void> {
-  for (const bytes of [configBytes, manifestBytes, target.bytes]) await blobs.write(bytes);
+  // A name that stands for a manifest has no index.
+  const index = target.digest === manifestDigest ? [] : [target.bytes];
+  for (const bytes of [configBytes, manifestBytes, ...index]) await blobs.write(bytes);
 }
 
 function recordImage(
@@ -189,6 +197,7 @@ function describe(selected: SelectedImage, layers: readonly ImageLayer[]): Image
 class RemoteImage {
   readonly #blobs: BlobStore;
   readonly #store: ImageStore;
+  readonly #turns: PullTurns;
   readonly #client: MirroredClient;
   readonly #request: PullRequest;
   readonly #image: string;
@@ -196,11 +205,12 @@ class RemoteImage {
   #expected: readonly Descriptor[] = [];
 
   constructor(
-    { blobs, store }: PullParts,
+    { blobs, store, turns }: PullParts,
     { request, client }: { readonly request: PullRequest; readonly client: MirroredClient },
   ) {
     this.#blobs = blobs;
     this.#store = store;
+    this.#turns = turns;
     this.#request = request;
     this.#image = familiarName(request.reference);
     this.#client = client;
@@ -259,6 +269,7 @@ class RemoteImage {
     const descriptors = new Map(manifest.layers.map((layer) => [layer.digest, layer]));
     return (layer) => ({
       pour: async (sink, signal) => {
+        await this.#turns.next();
         const opened = () => this.#early.take(layer.digest, signal);
         const request = { ...this.#blobRequest(layer), signal, opened };
         const urls = foreignUrls(descriptors.get(layer.digest));
