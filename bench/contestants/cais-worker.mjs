@@ -1,8 +1,9 @@
 // A process with an open engine, as a daemon or an embedding program would be: reads commands as lines of JSON, answers with lines of JSON.
 //   node cais-worker.mjs ROOT RUN FORM CGROUP
-import { closeSync, rmSync } from 'node:fs';
+import { close, rmSync } from 'node:fs';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { createInterface } from 'node:readline';
+import { promisify } from 'node:util';
 import { Engine } from '../../dist/engine.js';
 import { loadNative, SUPERVISOR_PATH } from '../../dist/native.js';
 import { writeOciLayout } from '../../scripts/oci-layout.mjs';
@@ -34,6 +35,9 @@ async function mountRoot(image) {
   });
 }
 
+// As the engine does: the last descriptor of a detached mount takes it down, and the kernel takes its time for that.
+const unmountRoot = promisify(close);
+
 /** @param {() => Promise<unknown>} action */
 async function timed(action) {
   const started = performance.now();
@@ -56,7 +60,7 @@ const commands = {
         reference === ''
           ? (await engine.images.load(directory, { name: WARM_UP_NAME }))[0]
           : await engine.images.pull(reference);
-      closeSync(await mountRoot(image?.id ?? ''));
+      await unmountRoot(await mountRoot(image?.id ?? ''));
       await engine.images.remove(image?.id ?? '');
       rmSync(directory, { recursive: true });
     }
@@ -66,12 +70,12 @@ const commands = {
   pull: (reference) =>
     timed(async () => {
       await engine.images.pull(reference);
-      closeSync(await mountRoot(reference));
+      await unmountRoot(await mountRoot(reference));
     }),
   load: (directory) =>
     timed(async () => {
       await engine.images.load(directory, { name: IMAGE_NAME });
-      closeSync(await mountRoot(IMAGE_NAME));
+      await unmountRoot(await mountRoot(IMAGE_NAME));
     }),
   tree: async () => {
     const [image] = engine.images.list();
@@ -80,7 +84,7 @@ const commands = {
     return { path: `/proc/${process.pid}/fd/${treeFd}/.` };
   },
   untree: async () => {
-    if (treeFd !== undefined) closeSync(treeFd);
+    if (treeFd !== undefined) await unmountRoot(treeFd);
     treeFd = undefined;
     return {};
   },
@@ -125,7 +129,7 @@ const commands = {
       Promise.all(
         references.map(async (reference) => {
           await engine.images.pull(reference);
-          closeSync(await mountRoot(reference));
+          await unmountRoot(await mountRoot(reference));
         }),
       ),
     );

@@ -1,4 +1,3 @@
-import { closeSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { FailedPreconditionError, InvalidArgumentError, NotFoundError } from '../errors.js';
@@ -11,6 +10,7 @@ import { parseSignal } from '../runtime/signal.js';
 import { resolveUser } from '../runtime/user.js';
 import { currentBootId, ownIdentity } from '../sandbox/process-identity.js';
 import { newId, nowNanos, type SandboxRecord } from '../sandbox/sandbox-record.js';
+import { closeQuietly } from '../snapshot/layer-files.js';
 import type { ContainerParts } from './container-parts.js';
 import { cdiEdits, containerDevices } from './devices.js';
 import { checkSubPaths, resolveImageMounts } from './image-mounts.js';
@@ -92,7 +92,7 @@ async function runSteps(
 
   rollback.add('writable layer', () => parts.snapshotter.remove(id));
   const rootFd = await withRootsOf(parts, sandbox, (prepare) => prepare(id, record.chain));
-  rollback.add('root mount', () => closeSync(rootFd));
+  rollback.add('root mount', () => closeQuietly(rootFd));
 
   const user = await resolveUser(parts.native, rootFd, {
     security: config.security,

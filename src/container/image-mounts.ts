@@ -1,7 +1,7 @@
-import { closeSync } from 'node:fs';
 import { InvalidArgumentError, NotFoundError } from '../errors.js';
 import type { ContainerMount } from '../runtime/container-config.js';
 import type { SandboxRecord } from '../sandbox/sandbox-record.js';
+import { closeQuietly } from '../snapshot/layer-files.js';
 import type { ContainerParts } from './container-parts.js';
 import { withRootsOf } from './mapped-roots.js';
 import type { ContainerRecord, MountedImage } from './state.js';
@@ -68,7 +68,7 @@ export async function checkSubPaths(
         );
       }
     } finally {
-      closeSync(fd);
+      await closeQuietly(fd);
     }
   }
 }
@@ -90,7 +90,7 @@ export async function withImageMounts<T>(
     });
     return await use(fds);
   } finally {
-    for (const fd of fds) closeSync(fd);
+    await Promise.all(fds.map(closeQuietly));
   }
 }
 
