@@ -38,7 +38,7 @@ class ZstdBatch {
  public:
   // What is read after the literals, at most, by whoever copies them in large words.
   static constexpr size_t kSlackBytes = 32;
-  static constexpr size_t kLiteralBytes = 4 * kMaxZstdBlockBytes;
+  static constexpr size_t kLiteralBytes = 2 * kMaxZstdBlockBytes;
 
   // What comes next: a frame, a block of it, or its end.
   struct Item {
@@ -80,11 +80,15 @@ class ZstdBatch {
   std::vector<Item> items;
 
  private:
-  // Blocks of nothing cost nothing else.
-  static constexpr size_t kMaxItems = 64;
+  // Sequences take more than literals: 64 blocks of source code had three megabytes of them, which
+  // no cache of a core holds.
+  static constexpr size_t kMaxItems = 4;
+
+  // What four blocks mostly have; memory that is not touched costs nothing.
+  static constexpr size_t kFirstSequences = 40'000;
 
   void Grow(size_t needed) {
-    const size_t capacity = std::max(needed, 2 * sequence_capacity_);
+    const size_t capacity = std::max({needed, kFirstSequences, 2 * sequence_capacity_});
     std::unique_ptr<ZstdSequence[]> larger(new ZstdSequence[capacity]);
     if (sequence_count_ > 0) {
       std::memcpy(larger.get(), sequences_.get(), sequence_count_ * sizeof(ZstdSequence));
