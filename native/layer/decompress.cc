@@ -1,6 +1,7 @@
 #include "layer/decompress.h"
 
 #include "layer/gzip.h"
+#include "layer/zstd_reader.h"
 #include "layer/zstd_stream.h"
 
 namespace cais {

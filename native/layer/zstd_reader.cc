@@ -38,6 +38,11 @@ struct HeadParts {
 
 }  // namespace
 
+bool IsZstdMagic(std::string_view first_bytes) {
+  return first_bytes.starts_with(kMagic) ||
+         (first_bytes.size() >= kSkippableMagic.size() && IsSkippable(first_bytes));
+}
+
 Result<size_t> ZstdReader::Run(std::string_view input, ZstdBatch& batch) {
   std::string_view rest = input;
   bool is_complete = true;

@@ -11,6 +11,9 @@
 
 namespace cais {
 
+// Whether the bytes begin a Zstandard or a skippable frame (RFC 8878, section 3.1).
+bool IsZstdMagic(std::string_view first_bytes);
+
 // The first half of Zstandard decompression: finds frames and blocks in a stream, pushed through in
 // pieces of any size, and decodes them as far as that goes without the output before them.
 class ZstdReader {

@@ -140,14 +140,6 @@ class Zstd final : public Decompressor {
 
 }  // namespace
 
-bool IsZstdMagic(std::string_view first_bytes) {
-  using namespace std::string_view_literals;
-  if (first_bytes.starts_with("\x28\xb5\x2f\xfd"sv)) return true;
-  // Skippable frames have sixteen magic numbers.
-  return first_bytes.size() >= 4 && (static_cast<unsigned char>(first_bytes[0]) & 0xf0) == 0x50 &&
-         first_bytes.substr(1, 3) == "\x2a\x4d\x18"sv;
-}
-
 Result<std::unique_ptr<Decompressor>> OpenZstd(const DecompressorOptions& options) {
   return Result<std::unique_ptr<Decompressor>>(std::make_unique<Zstd>(options));
 }

@@ -9,7 +9,6 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <fstream>
 #include <memory>
 #include <random>
 #include <string>
@@ -17,26 +16,9 @@
 #include <vector>
 
 #include "layer/inflate.h"
-
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size);
+#include "stream_mutation.h"
 
 namespace {
-
-using Random = std::mt19937_64;
-
-size_t Below(Random& random, size_t bound) { return random() % bound; }
-
-void Run(const std::string& input) {
-  if (const char* path = std::getenv("CRASH_FILE")) std::ofstream(path, std::ios::binary) << input;
-  const std::vector<uint8_t> bytes(input.begin(), input.end());
-  (void)LLVMFuzzerTestOneInput(bytes.data(), bytes.size());
-}
-
-std::string RandomBytes(Random& random, size_t length, unsigned values) {
-  std::string made(length, 0);
-  for (char& byte : made) byte = static_cast<char>(Below(random, values));
-  return made;
-}
 
 std::string MakeData(Random& random) {
   const size_t length = 1 + Below(random, random() % 16 == 0 ? 100000 : 3000);
@@ -116,28 +98,6 @@ std::string Deflated(Random& random, const std::string& data, bool gzip) {
   (void)deflateEnd(&stream);
   if (random() % 4 == 0) out += RandomBytes(random, Below(random, 20), 256);
   return out;
-}
-
-void Mutate(std::string& input, Random& random) {
-  if (input.empty()) return;
-  // Headers of blocks are at the beginning, mostly.
-  const size_t at =
-      Below(random, random() % 2 ? std::min<size_t>(input.size(), 100) : input.size());
-  switch (random() % 6) {
-    case 0:
-    case 1:
-    case 2:
-      input[at] = static_cast<char>(input[at] ^ (1 << random() % 8));
-      break;
-    case 3:
-      input[at] = static_cast<char>(random());
-      break;
-    case 4:
-      input.resize(at);
-      break;
-    default:
-      input.erase(at, 1 + Below(random, 8));
-  }
 }
 
 // Fields of so many bits, the first one lowest.
@@ -225,7 +185,8 @@ int main(int argc, char** argv) {
     Run(stream);
     for (int i = 0; i < 20 && runs < iterations; ++i, ++runs) {
       std::string mutated = stream;
-      for (size_t mutations = 1 + random() % 3; mutations > 0; --mutations) Mutate(mutated, random);
+      for (size_t mutations = 1 + random() % 3; mutations > 0; --mutations)
+        Mutate(mutated, random, 100);
       Run(mutated);
     }
   }

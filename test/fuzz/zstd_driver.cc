@@ -10,34 +10,16 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <fstream>
 #include <random>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "layer/zstd_stream.h"
+#include "stream_mutation.h"
 
 void RequireDecoded(const std::string& stream, const std::string& data);
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size);
 
 namespace {
-
-using Random = std::mt19937_64;
-
-size_t Below(Random& random, size_t bound) { return random() % bound; }
-
-void Run(const std::string& input) {
-  if (const char* path = std::getenv("CRASH_FILE")) std::ofstream(path, std::ios::binary) << input;
-  const std::vector<uint8_t> bytes(input.begin(), input.end());
-  (void)LLVMFuzzerTestOneInput(bytes.data(), bytes.size());
-}
-
-std::string RandomBytes(Random& random, size_t length, unsigned values) {
-  std::string made(length, 0);
-  for (char& byte : made) byte = static_cast<char>(Below(random, values));
-  return made;
-}
 
 std::string MakeData(Random& random) {
   // Now and then more than a few blocks, and than the ring.
@@ -137,28 +119,6 @@ Stream MakeStream(Random& random) {
   return stream;
 }
 
-void Mutate(std::string& input, Random& random) {
-  if (input.empty()) return;
-  // Headers of blocks are at the beginning, mostly.
-  const size_t at =
-      Below(random, random() % 2 ? std::min<size_t>(input.size(), 200) : input.size());
-  switch (random() % 6) {
-    case 0:
-    case 1:
-    case 2:
-      input[at] = static_cast<char>(input[at] ^ (1 << random() % 8));
-      break;
-    case 3:
-      input[at] = static_cast<char>(random());
-      break;
-    case 4:
-      input.resize(at);
-      break;
-    default:
-      input.erase(at, 1 + Below(random, 8));
-  }
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -173,7 +133,8 @@ int main(int argc, char** argv) {
     const int mutants = stream.bytes.size() > 100'000 ? 2 : 20;
     for (int i = 0; i < mutants && runs < iterations; ++i, ++runs) {
       std::string mutated = stream.bytes;
-      for (size_t mutations = 1 + random() % 3; mutations > 0; --mutations) Mutate(mutated, random);
+      for (size_t mutations = 1 + random() % 3; mutations > 0; --mutations)
+        Mutate(mutated, random, 200);
       Run(mutated);
     }
   }

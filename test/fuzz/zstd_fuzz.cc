@@ -14,6 +14,7 @@
 #include <string>
 
 #include "layer/processor.h"
+#include "layer/zstd_reader.h"
 #include "layer/zstd_stream.h"
 
 namespace {
