@@ -168,17 +168,22 @@ describe('an attached client', () => {
 
 describe('a terminal', () => {
   test('is attached to, resized, and echoes', async () => {
+    // The signal comes while a program runs: one that comes during `read` would end that.
     const id = await sandbox.run(
-      'trap "stty size" WINCH; echo ready; while read line; do stty size; done',
+      'trap "stty size; resized=1" WINCH; echo ready; read line; stty size; until [ "$resized" ]; do sleep 0.05; done; cat',
       { spec: { terminal: true, windowSize: { rows: 24, columns: 80 }, stdin: 'pipe' } },
     );
     const client = (await AttachedClient.attach({ id })).read();
+    // Each step waits for the output before: the terminal's echo may else stand in the middle of a line.
+    const shows = (text: string) =>
+      expect.poll(() => client.output.stdout, PATIENCE).toContain(text);
+    await shows('ready\r\n');
     client.socket.write('a\n');
-    await expect.poll(() => client.output.stdout, PATIENCE).toContain('24 80\r\n');
-    expect(client.output.stdout).toContain('a\r\n');
+    await shows('a\r\n24 80\r\n');
     await sandbox.client.resize({ id, rows: 50, columns: 132 });
+    await shows('50 132\r\n');
     client.socket.write('b\n');
-    await expect.poll(() => client.output.stdout, PATIENCE).toContain('50 132\r\n');
+    await shows('b\r\nb\r\n');
     // End of file, as a person types it.
     client.socket.write('\x04');
     await client.closed;

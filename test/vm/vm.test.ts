@@ -84,7 +84,8 @@ test('the machine runs Linux 6.1 with nothing but cgroup v2', (context) => {
 test.for(SUITE)('on Linux 6.1: %s', (path, context) => {
   if (skipReason !== undefined) context.skip(skipReason);
   const result = results.get(path);
-  expect(result?.failures).toEqual([]);
+  // One text: of an array a report shows only its length.
+  expect(result?.failures.join('\n')).toBe('');
   if (result?.passed === 0) {
     context.skip(`each of its tests was skipped there: ${result.skipped.join(', ')}`);
   }
