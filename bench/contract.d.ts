@@ -196,6 +196,14 @@ export interface AfterwardsSummary {
   readonly firstStartSeconds?: number;
 }
 
+/** How late the event loop was: medians over the rounds, and the maximum of all. */
+export interface EventLoopDelay {
+  readonly p50Ms: number;
+  readonly p99Ms: number;
+  readonly p999Ms: number;
+  readonly maxMs: number;
+}
+
 /** Eight pulls of different images at the same time. */
 export interface ConcurrentSummary {
   readonly images: readonly string[];
@@ -203,11 +211,11 @@ export interface ConcurrentSummary {
   readonly medianSeconds: number;
   /** Sum of the limits of the images (question `pull`, image form). */
   readonly sumOfLimitsSeconds: number;
-  readonly eventLoopDelay: {
-    readonly p50Ms: number;
-    readonly p99Ms: number;
-    readonly p999Ms: number;
-    readonly maxMs: number;
-  };
+  /** Without the time in which the machine as a whole stood still, which another process of a higher priority saw. */
+  readonly eventLoopDelay: EventLoopDelay;
+  /** As the process itself saw it. */
+  readonly eventLoopDelayWithStandstills: EventLoopDelay;
+  /** How long the machine stood still in each round. */
+  readonly standstillSeconds: readonly number[];
   readonly peakMemoryBytes: number;
 }

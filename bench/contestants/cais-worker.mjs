@@ -1,12 +1,12 @@
 // A process with an open engine, as a daemon or an embedding program would be: reads commands as lines of JSON, answers with lines of JSON.
 //   node cais-worker.mjs ROOT RUN FORM CGROUP
 import { close, rmSync } from 'node:fs';
-import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
 import { Engine } from '../../dist/engine.js';
 import { loadNative, SUPERVISOR_PATH } from '../../dist/native.js';
 import { writeOciLayout } from '../../scripts/oci-layout.mjs';
+import { watchEventLoop } from '../event-loop-delays.mjs';
 
 const [root = '', run = '', form = '', cgroupParent = ''] = process.argv.slice(2);
 const IMAGE_NAME = 'bench.localhost/image:bench';
@@ -121,8 +121,7 @@ const commands = {
     }),
   // Several images at once; how long the main thread kept others waiting meanwhile.
   concurrent: async (argument) => {
-    const delays = monitorEventLoopDelay({ resolution: 1 });
-    delays.enable();
+    const eventLoop = watchEventLoop();
     /** @type {string[]} */
     const references = JSON.parse(argument);
     const result = await timed(() =>
@@ -133,18 +132,7 @@ const commands = {
         }),
       ),
     );
-    delays.disable();
-    // The histogram counts from one tick of its own timer to the next, so the resolution is part of each value.
-    const ms = (/** @type {number} */ nanoseconds) => Math.max(0, nanoseconds / 1e6 - 1);
-    return {
-      ...result,
-      delays: {
-        p50Ms: ms(delays.percentile(50)),
-        p99Ms: ms(delays.percentile(99)),
-        p999Ms: ms(delays.percentile(99.9)),
-        maxMs: ms(delays.max),
-      },
-    };
+    return { ...result, delays: eventLoop.stop() };
   },
 };
 

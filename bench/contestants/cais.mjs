@@ -1,13 +1,16 @@
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { percentiles } from '../event-loop-delays.mjs';
 import { median } from '../limit/arithmetic.mjs';
 import { openPlace } from '../place.mjs';
 import { warmUpReference } from '../registry.mjs';
+import { watchStandstills, withoutStandstills } from '../standstills.mjs';
 import { makeVariants } from '../variants.mjs';
 import { CONTAINER_CGROUP, removeContainerCgroups } from './container-cgroups.mjs';
 
 /** @import { MeasureConcurrent } from '../questions/pull.mjs' */
-/** @import { ConcurrentSummary, Contestant, DaemonHandle, Found, RunPlace } from '../contract.js' */
+/** @import { Stretch } from '../standstills.mjs' */
+/** @import { EventLoopDelay, Contestant, DaemonHandle, Found, RunPlace } from '../contract.js' */
 
 const ROOT = join(import.meta.dirname, '../..');
 const WORKER = join(import.meta.dirname, 'cais-worker.mjs');
@@ -188,7 +191,7 @@ export async function measureConcurrent({ workloads, rounds, open, beforehand })
   const chosen = images.slice(0, 8);
   const [first] = small;
   if (first === undefined) throw new Error('There is neither debian nor app to pull');
-  /** @type {{ seconds: number, delays: ConcurrentSummary['eventLoopDelay'], peakMemoryBytes: number }[]} */
+  /** @type {{ seconds: number, delays: Delays, ownDelays: Delays, standstillSeconds: number, peakMemoryBytes: number }[]} */
   const results = [];
   for (let round = 0; round < rounds; round++) {
     const disk = await open();
@@ -203,15 +206,24 @@ export async function measureConcurrent({ workloads, rounds, open, beforehand })
         const worker = await startWorker(place, 'image');
         await worker.ask('warmUp', warmUpReference(first));
         await beforehand(chosen.map((_image, i) => small[i % small.length] ?? first));
-        /** @type {ConcurrentSummary['eventLoopDelay'] | undefined} */
-        let delays;
-        const cost = await measure(async () => {
-          const answer = await worker.ask('concurrent', JSON.stringify(chosen));
-          delays = answer.delays;
-          return answer.seconds;
+        const machine = watchStandstills();
+        let eventLoop;
+        let cost;
+        let standstills;
+        try {
+          cost = await measure(async () => {
+            const answer = await worker.ask('concurrent', JSON.stringify(chosen));
+            eventLoop = answer.delays;
+            return answer.seconds;
+          });
+        } finally {
+          standstills = await machine.stop();
+        }
+        results.push({
+          seconds: cost.seconds,
+          peakMemoryBytes: cost.peakMemoryBytes,
+          ...judgeDelays(eventLoop ?? [], standstills),
         });
-        if (delays === undefined) throw new Error('The worker measured no delays');
-        results.push({ seconds: cost.seconds, delays, peakMemoryBytes: cost.peakMemoryBytes });
       } finally {
         await close();
         rmSync(runDirectory(place), { recursive: true, force: true });
@@ -221,18 +233,42 @@ export async function measureConcurrent({ workloads, rounds, open, beforehand })
     }
   }
   const seconds = results.map((result) => result.seconds);
-  /** @param {keyof ConcurrentSummary['eventLoopDelay']} key */
-  const delay = (key) => median(results.map(({ delays }) => delays[key]));
   return {
     images: chosen,
     seconds,
     medianSeconds: median(seconds),
-    eventLoopDelay: {
-      p50Ms: delay('p50Ms'),
-      p99Ms: delay('p99Ms'),
-      p999Ms: delay('p999Ms'),
-      maxMs: Math.max(...results.map(({ delays }) => delays.maxMs)),
-    },
+    eventLoopDelay: summarizeDelays(results.map(({ ownDelays }) => ownDelays)),
+    eventLoopDelayWithStandstills: summarizeDelays(results.map(({ delays }) => delays)),
+    standstillSeconds: results.map(({ standstillSeconds }) => standstillSeconds),
     peakMemoryBytes: Math.max(...results.map(({ peakMemoryBytes }) => peakMemoryBytes)),
+  };
+}
+
+/** @typedef {EventLoopDelay} Delays */
+
+/**
+ * @param {readonly { readonly endMs: number, readonly delayMs: number }[]} eventLoop
+ * @param {readonly Stretch[]} standstills
+ */
+function judgeDelays(eventLoop, standstills) {
+  return {
+    delays: percentiles(eventLoop.map(({ delayMs }) => delayMs)),
+    ownDelays: percentiles(withoutStandstills(eventLoop, standstills)),
+    standstillSeconds: standstills.reduce((sum, [from, to]) => sum + (to - from) / 1000, 0),
+  };
+}
+
+/**
+ * Medians over the rounds, and the maximum of all.
+ * @param {readonly Delays[]} rounds
+ * @returns {Delays}
+ */
+function summarizeDelays(rounds) {
+  const middle = (/** @type {keyof Delays} */ key) => median(rounds.map((round) => round[key]));
+  return {
+    p50Ms: middle('p50Ms'),
+    p99Ms: middle('p99Ms'),
+    p999Ms: middle('p999Ms'),
+    maxMs: Math.max(...rounds.map(({ maxMs }) => maxMs)),
   };
 }

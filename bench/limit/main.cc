@@ -11,6 +11,8 @@
 //     every file of a tree
 //   limit resident BYTES
 //     measures nothing: sees to it that so much free memory is there before something else runs
+//   limit standstills
+//     when the whole machine stood still, until standard input ends
 #include <isa-l.h>
 #include <openssl/crypto.h>
 #include <zstd.h>
@@ -23,6 +25,7 @@
 #include "download.h"
 #include "file.h"
 #include "memory.h"
+#include "standstill.h"
 #include "stream_stages.h"
 #include "tar_entries.h"
 #include "tree_creation.h"
@@ -92,6 +95,8 @@ int main(int argc, char** argv) {
     json = RunRead(arguments);
   } else if (command == "resident" && arguments.size() == 1) {
     MakeMemoryResident(std::stoull(arguments[0]));
+  } else if (command == "standstills" && arguments.empty()) {
+    json = WatchForStandstills();
   } else if (command == "versions" && arguments.empty()) {
     json = DescribeVersions();
   } else {

@@ -156,7 +156,7 @@ function concurrencyGoals({ concurrent }) {
       value: divide(concurrent?.medianSeconds, concurrent?.sumOfLimitsSeconds),
     },
     {
-      what: 'eight pulls at once: event loop delay, p99.9',
+      what: 'eight pulls at once: event loop delay, p99.9, but for standstills of the machine',
       where: 'image form',
       relation: 'below',
       bound: EVENT_LOOP_DELAY_MS,

@@ -185,10 +185,12 @@ function totalCpuSeconds({ stageCpuSeconds }) {
 /** @param {Results} results @param {QuestionName} question */
 function renderConcurrent({ concurrent }, question) {
   if (question !== 'pull' || concurrent === undefined) return [];
-  const { images, medianSeconds, sumOfLimitsSeconds, eventLoopDelay, peakMemoryBytes } = concurrent;
+  const { images, medianSeconds, sumOfLimitsSeconds, peakMemoryBytes } = concurrent;
+  const { eventLoopDelay, eventLoopDelayWithStandstills, standstillSeconds } = concurrent;
   return [
     `## ${images.length} pulls at the same time`,
-    `${images.join(', ')} by one process: ${formatSeconds(medianSeconds)} s, where the limits add up to ${formatSeconds(sumOfLimitsSeconds)} s. Event loop delay: ${formatDelays(eventLoopDelay)}. Peak memory ${formatMebibytes(peakMemoryBytes)} MiB.`,
+    `${images.join(', ')} by one process: ${formatSeconds(medianSeconds)} s, where the limits add up to ${formatSeconds(sumOfLimitsSeconds)} s. Peak memory ${formatMebibytes(peakMemoryBytes)} MiB.`,
+    `Event loop delay, but for the time in which nothing ran on this machine: ${formatDelays(eventLoopDelay)}; with that time: ${formatDelays(eventLoopDelayWithStandstills)}. The machine stood still for ${standstillSeconds.map(formatSeconds).join(', ')} s of the rounds, as a program of a higher priority on each of its processors saw ([bench/README.md](../README.md)).`,
   ];
 }
 

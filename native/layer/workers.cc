@@ -1,5 +1,7 @@
 #include "layer/workers.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <thread>
 #include <utility>
@@ -12,6 +14,10 @@ namespace {
 // More cores than this find nothing to do: one layer has six stages, an image a few layers at
 // once.
 constexpr size_t kMaxThreads = 8;
+
+// Below what else the process does, its event loop above all, which then never waits for the end of
+// a turn of theirs. They have the same share of the cores as long as nobody else wants one.
+constexpr int kNiceness = 10;
 
 }  // namespace
 
@@ -105,6 +111,8 @@ Stage* Workers::Take(size_t urgency) {
 
 void Workers::ThreadMain() {
   const PrivateUmask umask;
+  // Of this thread only: setpriority(2), C library/kernel differences.
+  (void)nice(kNiceness);
   std::unique_lock lock(mutex_);
   for (;;) {
     posted_.wait(lock, [this] { return stopping_ || queued_ > 0; });

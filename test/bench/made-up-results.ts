@@ -122,6 +122,8 @@ export function makePullResults(): Results {
       medianSeconds: 9,
       sumOfLimitsSeconds: 8,
       eventLoopDelay: { p50Ms: 1, p99Ms: 5, p999Ms: 25, maxMs: 40 },
+      eventLoopDelayWithStandstills: { p50Ms: 1, p99Ms: 6, p999Ms: 37, maxMs: 80 },
+      standstillSeconds: [0.4],
       peakMemoryBytes: 120 * 2 ** 20,
     },
     missing: [{ product: 'cri-o', reason: 'not packaged' }],

@@ -313,3 +313,18 @@ test('digestLayerImage() refuses a file that is no layer image', async () => {
   expect(await failureOf(loadNative().digestLayerImage(file))).toMatch(/^BAD_LAYER: /);
   expect(await failureOf(loadNative().digestLayerImage(join(root, 'no')))).toMatch(/^ENOENT: /);
 });
+
+test('the threads of all layers come after whatever else the process does', async () => {
+  await new TestJob(root).run(tar);
+  const niceness = (task: string) => {
+    const text = readFileSync(`/proc/self/task/${task}/stat`, 'latin1');
+    // Field 19, counted from the name in parentheses, which is field 2.
+    const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+    return { isWorker: text.includes('(cais-layer)'), nice: Number(fields[16]) };
+  };
+  const tasks = readdirSync('/proc/self/task').map(niceness);
+  const workers = tasks.filter(({ isWorker }) => isWorker).map(({ nice }) => nice);
+  expect(workers).not.toEqual([]);
+  const own = niceness(String(process.pid)).nice;
+  expect(new Set(workers)).toEqual(new Set([Math.min(19, own + 10)]));
+});
