@@ -77,8 +77,9 @@ class FileCreator::Batches {
     auto batches = std::make_shared<Batches>();
     for (std::unique_ptr<Stage>& stage : batches->stages_) {
       stage = std::make_unique<Stage>(
-          workers, Stage::Options{1, [raw = batches.get()] { return raw->Step(); },
-                                  [raw = batches.get()] { raw->Leave(); }});
+          workers,
+          Stage::Options{Stage::Urgency::kLater, [raw = batches.get()] { return raw->Step(); },
+                         [raw = batches.get()] { raw->Leave(); }});
     }
     batches->self_ = batches;
     return batches;

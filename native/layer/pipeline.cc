@@ -29,14 +29,13 @@ constexpr size_t kFirstPieceBytes = 64 << 10;
 LayerPipeline::LayerPipeline(Workers& workers, PipelineOptions options)
     : workers_(workers),
       options_(std::move(options)),
-      // Decompression first: it is the longest of the stages that cannot be divided. The others
-      // catch up when it has no room left.
-      intake_(workers, StageOptions(1, &LayerPipeline::Intake)),
-      hash_blob_(workers, StageOptions(Stage::kDigests, &LayerPipeline::HashBlob)),
-      decode_(workers, StageOptions(0, &LayerPipeline::Decode)),
-      follow_(workers, StageOptions(0, &LayerPipeline::Follow)),
-      hash_tar_(workers, StageOptions(Stage::kDigests, &LayerPipeline::HashTar)),
-      untar_(workers, StageOptions(1, &LayerPipeline::ReadTar)),
+      // Decompression first: it is the longest of the stages that cannot be divided.
+      intake_(workers, StageOptions(Urgency::kLater, &LayerPipeline::Intake)),
+      hash_blob_(workers, StageOptions(Urgency::kDigest, &LayerPipeline::HashBlob)),
+      decode_(workers, StageOptions(Urgency::kSoon, &LayerPipeline::Decode)),
+      follow_(workers, StageOptions(Urgency::kSoon, &LayerPipeline::Follow)),
+      hash_tar_(workers, StageOptions(Urgency::kDigest, &LayerPipeline::HashTar)),
+      untar_(workers, StageOptions(Urgency::kLater, &LayerPipeline::ReadTar)),
       blob_pool_({kPieceBytes, kBlobPieces, options_.on_room, {}}),
       hand_over_bytes_(kFirstPieceBytes),
       blob_(options_.expected_bytes) {}
@@ -60,7 +59,7 @@ LayerPipeline::~LayerPipeline() {
   ended_changed_.wait(lock, [this] { return ended_; });
 }
 
-Stage::Options LayerPipeline::StageOptions(size_t urgency, StageFunction run) {
+Stage::Options LayerPipeline::StageOptions(Urgency urgency, StageFunction run) {
   ++running_;
   return {urgency,
           [this, run] {
@@ -323,6 +322,8 @@ Status LayerPipeline::OpenDecoder(std::string_view first_bytes) {
                           .on_followed = [this] { decode_.Wake(); }});
     if (!decompressor.ok()) return std::move(decompressor.failure());
     decompressor_ = std::move(decompressor.value());
+    // In one part it takes as long as all others together: they catch up when it has no room left.
+    if (!decompressor_->is_divided()) decode_.GoFirst();
   }
   // Only now: it ends when there is nothing to follow.
   follow_.Wake();

@@ -117,7 +117,8 @@ class LayerPipeline {
 
   using Step = Stage::Step;
   using StageFunction = Result<Step> (LayerPipeline::*)();
-  Stage::Options StageOptions(size_t urgency, StageFunction run);
+  using Urgency = Stage::Urgency;
+  Stage::Options StageOptions(Urgency urgency, StageFunction run);
   void Leave();
   void Fail(Failure failure);
   bool failed();

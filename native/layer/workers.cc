@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <limits>
 #include <thread>
 #include <utility>
 
@@ -94,19 +95,31 @@ Status Workers::Start() {
 void Workers::Post(Stage* stage) {
   {
     std::lock_guard lock(mutex_);
-    queues_[stage->options_.urgency].push_back(stage);
+    const auto kind = static_cast<size_t>(stage->urgency_.load());
+    queues_[kind].push_back({stage, ++posts_ + Stage::kLag[kind]});
     ++queued_;
   }
   posted_.notify_one();
 }
 
-Stage* Workers::Take(size_t urgency) {
-  std::deque<Stage*>& queue = queues_[urgency];
+Stage* Workers::Take(Stage::Urgency urgency) {
+  std::deque<Posted>& queue = queues_[static_cast<size_t>(urgency)];
   if (queue.empty()) return nullptr;
-  Stage* const stage = queue.front();
+  Stage* const stage = queue.front().stage;
   queue.pop_front();
   --queued_;
   return stage;
+}
+
+Stage* Workers::TakeNext() {
+  if (Stage* const first = Take(Stage::Urgency::kFirst); first != nullptr) return first;
+  const auto turn = [](const std::deque<Posted>& queue) {
+    return queue.empty() ? std::numeric_limits<uint64_t>::max() : queue.front().turn;
+  };
+  const auto soonest = std::min_element(
+      queues_.begin(), queues_.end(),
+      [turn](const auto& one, const auto& other) { return turn(one) < turn(other); });
+  return Take(static_cast<Stage::Urgency>(soonest - queues_.begin()));
 }
 
 void Workers::ThreadMain() {
@@ -117,8 +130,7 @@ void Workers::ThreadMain() {
   for (;;) {
     posted_.wait(lock, [this] { return stopping_ || queued_ > 0; });
     if (queued_ == 0) return;
-    Stage* stage = nullptr;
-    for (size_t urgency = 0; stage == nullptr; ++urgency) stage = Take(urgency);
+    Stage* const stage = TakeNext();
     lock.unlock();
     Run(stage);
     lock.lock();
@@ -131,7 +143,7 @@ void Workers::Run(Stage* stage) {
   if (stage->digest_piece_ != nullptr) {
     {
       std::lock_guard lock(mutex_);
-      other = Take(Stage::kDigests);
+      other = Take(Stage::Urgency::kDigest);
     }
     if (other != nullptr) other->BeginStep();
     if (other != nullptr && other->digest_piece_ != nullptr) {

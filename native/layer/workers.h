@@ -4,6 +4,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <functional>
 #include <mutex>
@@ -27,21 +28,31 @@ class Stage {
     kWait,  // nothing to do until somebody calls Wake
     kEnd,   // never anything again
   };
-  // The smaller, the more urgent.
-  static constexpr size_t kUrgencies = 3;
-  // Of stages whose steps do nothing but call Digest(). They come last, so that there are two of
-  // them, of whatever layers, as often as possible: a worker then does both at once.
-  static constexpr size_t kDigests = kUrgencies - 1;
+  // Who goes first of all that have something to do. But for the first kind that is who was woken
+  // first, as if the others had been woken some steps later (kLag). So stages at the end of a row
+  // take what comes before the row is full: with a full one everybody waits for the next piece to
+  // go through, and most of the time only one core has work.
+  enum class Urgency {
+    // Before all others. For a stage that all the others wait for: it may keep a core to itself.
+    kFirst,
+    kSoon,
+    kLater,
+    // For stages whose steps do nothing but call Digest(). They come last, so that there are two of
+    // them, of whatever layers, as often as possible: a worker then does both at once.
+    kDigest,
+  };
+  static constexpr std::array<uint64_t, 4> kLag = {0, 0, 2, 4};
 
   struct Options {
-    size_t urgency;
+    Urgency urgency;
     // Does a part of the work that takes about a millisecond, and never waits for other stages.
     std::function<Step()> step;
     // After kEnd, the last thing that happens to the stage: it may be destroyed inside.
     std::function<void()> on_end;
   };
 
-  Stage(Workers& workers, Options options) : workers_(workers), options_(std::move(options)) {}
+  Stage(Workers& workers, Options options)
+      : workers_(workers), options_(std::move(options)), urgency_(options_.urgency) {}
   Stage(const Stage&) = delete;
   Stage& operator=(const Stage&) = delete;
 
@@ -49,6 +60,8 @@ class Stage {
   void Wake();
   // In a step, which then answers kMore: has `piece` put into `digest` before the next step.
   void Digest(Sha256& digest, PieceRef piece);
+  // In a step: of the first kind from now on.
+  void GoFirst() { urgency_ = Urgency::kFirst; }
 
  private:
   friend class Workers;
@@ -65,6 +78,7 @@ class Stage {
 
   Workers& workers_;
   const Options options_;
+  std::atomic<Urgency> urgency_;
   std::atomic<State> state_ = State::kIdle;
   // Between BeginStep and EndStep.
   Step result_ = Step::kWait;
@@ -95,15 +109,22 @@ class Workers {
   void ThreadMain();
   // Does a step of `stage`, and of another one that fits to it.
   void Run(Stage* stage);
-  // The next stage of this urgency, or null. Under mutex_.
-  Stage* Take(size_t urgency);
+  // The next stage of all, or of this kind; null when there is none. Under mutex_.
+  Stage* TakeNext();
+  Stage* Take(Stage::Urgency urgency);
 
   std::mutex mutex_;
   std::condition_variable posted_;
-  std::array<std::deque<Stage*>, Stage::kUrgencies> queues_;  // guarded by mutex_
-  size_t queued_ = 0;                                         // guarded by mutex_
-  bool stopping_ = false;                                     // guarded by mutex_
-  std::vector<Thread> threads_;                               // by Start and the destructor
+  struct Posted {
+    Stage* stage;
+    uint64_t turn;  // the smaller, the sooner
+  };
+
+  std::array<std::deque<Posted>, Stage::kLag.size()> queues_;  // by urgency; guarded by mutex_
+  size_t queued_ = 0;                                          // guarded by mutex_
+  uint64_t posts_ = 0;                                         // guarded by mutex_
+  bool stopping_ = false;                                      // guarded by mutex_
+  std::vector<Thread> threads_;                                // by Start and the destructor
 };
 
 }  // namespace cais
