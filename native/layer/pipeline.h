@@ -65,8 +65,8 @@ struct Reception {
   int error = 0;  // errno, when `end` is kFailed
 };
 
-// One pass over a layer, in stages which a few threads (Workers) do step by step, the most urgent
-// one that has something to do first:
+// One pass over a layer, in stages which a few threads (Workers) do step by step, those that have
+// something to do in turns:
 //
 //   Write  ──┐                             ┌─▶ SHA-256 of the blob
 //   socket ──┼─▶ intake: blob file, size ──┴─▶ decompression ─┬─▶ SHA-256 of the tar

@@ -1,7 +1,7 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import { describe, expect, it, vi } from 'vitest';
 import { PullTurns } from '../../src/image/pull-turns.js';
-import { pull, registry } from './images-fixture.js';
+import { expectNothingLeft, pull, registry } from './images-fixture.js';
 
 describe('PullTurns.next()', () => {
   it('lets those who wait go on one in each turn of the event loop, in their order', async () => {
@@ -43,4 +43,32 @@ describe('pull()', () => {
       next.mockRestore();
     }
   });
+
+  it.each([1, 2, 3, 4, 5])(
+    'leaves nothing when it is aborted while it waits for turn %i',
+    async (number) => {
+      const abort = new AbortController();
+      const why = new Error('enough');
+      const { next } = PullTurns.prototype;
+      let turns = 0;
+      const spy = vi.spyOn(PullTurns.prototype, 'next').mockImplementation(function (
+        this: PullTurns,
+      ) {
+        turns += 1;
+        if (turns === number) abort.abort(why);
+        return next.call(this);
+      });
+      try {
+        registry.addImage('p/turns', {
+          tag: 'v1',
+          layers: [Buffer.from('one'), Buffer.from('two')],
+        });
+        await expect(pull('p/turns:v1', { signal: abort.signal })).rejects.toBe(why);
+        expect(turns).toBeGreaterThanOrEqual(number);
+        expectNothingLeft();
+      } finally {
+        spy.mockRestore();
+      }
+    },
+  );
 });

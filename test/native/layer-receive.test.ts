@@ -10,10 +10,12 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { digestOf } from '../../src/digest.js';
 import { failureOf, TestJob } from '../fixtures/layer-job.js';
 import { END, member } from '../fixtures/raw-tar.js';
+import { zstd } from '../fixtures/zstd.js';
 
 const PATIENT_MS = 20_000;
 const tar = Buffer.concat([member({ name: 'random' }, randomBytes(3_000_000)), END]);
 const blob = gzipSync(tar, { level: 1 });
+const compressed = { gzip: blob, zstd: zstd(tar) } as const;
 
 let root: string;
 let server: Server;
@@ -101,25 +103,51 @@ describe('receive() of a LayerJob', () => {
     line.close();
   });
 
-  test('goes on by another connection where one was closed', async () => {
-    const { job } = new TestJob(root, { expectedDigest: digestOf(blob) });
-    const cut = 700_001;
-    const first = await Line.open();
-    first.peer.end(blob.subarray(0, cut));
-    expect(await job.receive(first.fd, blob.length, PATIENT_MS)).toEqual({
-      bytes: cut,
-      end: 'closed',
-      errno: 0,
-    });
-    first.close();
-    const second = await Line.open();
-    second.peer.write(blob.subarray(cut));
-    expect(await job.receive(second.fd, blob.length - cut, PATIENT_MS)).toMatchObject({
-      end: 'complete',
-    });
-    second.close();
-    expect(await job.finish()).toMatchObject({ sizeBytes: blob.length });
-  });
+  test.each(['gzip', 'zstd'] as const)(
+    'goes on by another connection where one was closed, with %s',
+    async (compression) => {
+      const bytes = compressed[compression];
+      const { job } = new TestJob(root, { expectedDigest: digestOf(bytes) });
+      const cut = 700_001;
+      const first = await Line.open();
+      first.peer.end(bytes.subarray(0, cut));
+      expect(await job.receive(first.fd, bytes.length, PATIENT_MS)).toEqual({
+        bytes: cut,
+        end: 'closed',
+        errno: 0,
+      });
+      first.close();
+      const second = await Line.open();
+      second.peer.write(bytes.subarray(cut));
+      expect(await job.receive(second.fd, bytes.length - cut, PATIENT_MS)).toMatchObject({
+        end: 'complete',
+      });
+      second.close();
+      expect(await job.finish()).toMatchObject({
+        compression,
+        sizeBytes: bytes.length,
+        diffId: digestOf(tar),
+      });
+    },
+  );
+
+  test.each(['gzip', 'zstd'] as const)(
+    'ends wherever in a layer it is aborted, with %s',
+    async (compression) => {
+      const bytes = compressed[compression];
+      for (let cut = 1; cut < bytes.length; cut += 270_001) {
+        const { job } = new TestJob(root);
+        const line = await Line.open();
+        line.peer.write(bytes.subarray(0, cut));
+        const received = job.receive(line.fd, bytes.length, PATIENT_MS);
+        await expect.poll(() => job.receivedBytes(), { interval: 1 }).toBe(cut);
+        job.abort();
+        expect(await received).toMatchObject({ end: 'stopped' });
+        expect(await failureOf(job.finish())).toContain('ABORTED');
+        line.close();
+      }
+    },
+  );
 
   test('ends when no byte comes for too long', async () => {
     const { job } = new TestJob(root);

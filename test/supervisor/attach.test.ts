@@ -170,14 +170,13 @@ describe('a terminal', () => {
   test('is attached to, resized, and echoes', async () => {
     // The signal comes while a program runs: one that comes during `read` would end that.
     const id = await sandbox.run(
-      'trap "stty size; resized=1" WINCH; echo ready; read line; stty size; until [ "$resized" ]; do sleep 0.05; done; cat',
+      'trap "stty size; resized=1" WINCH; read line; stty size; until [ "$resized" ]; do sleep 0.05; done; cat',
       { spec: { terminal: true, windowSize: { rows: 24, columns: 80 }, stdin: 'pipe' } },
     );
     const client = (await AttachedClient.attach({ id })).read();
     // Each step waits for the output before: the terminal's echo may else stand in the middle of a line.
     const shows = (text: string) =>
       expect.poll(() => client.output.stdout, PATIENCE).toContain(text);
-    await shows('ready\r\n');
     client.socket.write('a\n');
     await shows('a\r\n24 80\r\n');
     await sandbox.client.resize({ id, rows: 50, columns: 132 });
