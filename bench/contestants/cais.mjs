@@ -191,7 +191,7 @@ export async function measureConcurrent({ workloads, rounds, open, beforehand })
   const chosen = images.slice(0, 8);
   const [first] = small;
   if (first === undefined) throw new Error('There is neither debian nor app to pull');
-  /** @type {{ seconds: number, delays: Delays, ownDelays: Delays, standstillSeconds: number, peakMemoryBytes: number }[]} */
+  /** @type {{ seconds: number, delays: EventLoopDelay, ownDelays: EventLoopDelay, standstillSeconds: number, peakMemoryBytes: number }[]} */
   const results = [];
   for (let round = 0; round < rounds; round++) {
     const disk = await open();
@@ -244,8 +244,6 @@ export async function measureConcurrent({ workloads, rounds, open, beforehand })
   };
 }
 
-/** @typedef {EventLoopDelay} Delays */
-
 /**
  * @param {readonly { readonly endMs: number, readonly delayMs: number }[]} eventLoop
  * @param {readonly Stretch[]} standstills
@@ -260,11 +258,12 @@ function judgeDelays(eventLoop, standstills) {
 
 /**
  * Medians over the rounds, and the maximum of all.
- * @param {readonly Delays[]} rounds
- * @returns {Delays}
+ * @param {readonly EventLoopDelay[]} rounds
+ * @returns {EventLoopDelay}
  */
 function summarizeDelays(rounds) {
-  const middle = (/** @type {keyof Delays} */ key) => median(rounds.map((round) => round[key]));
+  const middle = (/** @type {keyof EventLoopDelay} */ key) =>
+    median(rounds.map((round) => round[key]));
   return {
     p50Ms: middle('p50Ms'),
     p99Ms: middle('p99Ms'),

@@ -1,6 +1,5 @@
 #include "standstill.h"
 
-#include <pthread.h>
 #include <sched.h>
 #include <time.h>
 #include <unistd.h>

@@ -156,12 +156,12 @@ function concurrencyGoals({ concurrent }) {
       value: divide(concurrent?.medianSeconds, concurrent?.sumOfLimitsSeconds),
     },
     {
-      what: 'eight pulls at once: event loop delay, p99.9, but for standstills of the machine',
+      what: 'eight pulls at once: event loop delay, p99.9',
       where: 'image form',
       relation: 'below',
       bound: EVENT_LOOP_DELAY_MS,
       unit: ' ms',
-      value: concurrent?.eventLoopDelay.p999Ms,
+      value: concurrent?.eventLoopDelayWithStandstills.p999Ms,
     },
   ];
 }
