@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -37,22 +38,21 @@ class BackwardBits {
 
   // At least 56 bits may be taken after it, or all that there are.
   void Refill() {
-    if (IsFar()) return RefillFar();
+    if (before() >= sizeof word_) return RefillSurely();
     if (left_ >= 56 || at_ == begin_) return;
-    const size_t bytes = static_cast<size_t>(64 - left_) / 8;
-    const size_t back = bytes < static_cast<size_t>(at_ - begin_) ? bytes : at_ - begin_;
-    at_ -= back;
-    left_ += static_cast<int>(8 * back);
+    const size_t bytes = std::min(static_cast<size_t>(63 - left_) / 8, before());
+    at_ -= bytes;
+    left_ += static_cast<int>(8 * bytes);
     word_ = LoadLittle64(at_);
   }
-  // Whether RefillFar will do: the beginning is more than eight bytes away.
-  bool IsFar() const { return at_ - begin_ >= 8; }
-  void RefillFar() {
-    const unsigned used = static_cast<unsigned>(64 - left_);
-    at_ -= used / 8;
-    left_ = static_cast<int>(64 - used % 8);
+  // The same, when eight bytes or more are `before()`.
+  void RefillSurely() {
+    at_ -= (static_cast<unsigned>(left_) ^ 63) / 8;
+    left_ |= 56;
     word_ = LoadLittle64(at_);
   }
+  // How many bytes are not in the word yet.
+  size_t before() const { return static_cast<size_t>(at_ - begin_); }
 
   // Up to 56 bits.
   uint64_t Take(unsigned count) {

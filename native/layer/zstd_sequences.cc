@@ -1,6 +1,7 @@
 #include "layer/zstd_sequences.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <utility>
 
@@ -16,24 +17,89 @@ using State = ZstdSequences::State;
 using Tables = ZstdSequences::Tables;
 using Recent = ZstdSequences::Recent;
 
+// What a symbol of a code stands for: `base` and so many further bits. `bits` also has kIsLong when
+// the value may need more than 16 bits.
+struct Meaning {
+  uint32_t base;
+  uint8_t bits;
+};
+constexpr uint8_t kIsLong = 64;
+constexpr unsigned kBitsMask = kIsLong - 1;
+
 constexpr unsigned kLiteralCodes = 36;
-constexpr uint32_t kLiteralBases[kLiteralCodes] = {
-    0,  1,  2,  3,  4,  5,  6,  7,  8,   9,   10,  11,   12,   13,   14,   15,    16,    18,
-    20, 22, 24, 28, 32, 40, 48, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536};
-constexpr uint8_t kLiteralBits[kLiteralCodes] = {0, 0, 0, 0, 0, 0,  0,  0,  0,  0,  0,  0,
-                                                 0, 0, 0, 0, 1, 1,  1,  1,  2,  2,  3,  3,
-                                                 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16};
+constexpr Meaning kLiteralMeanings[kLiteralCodes] = {
+    {0, 0},     {1, 0},     {2, 0},     {3, 0},      {4, 0},      {5, 0},
+    {6, 0},     {7, 0},     {8, 0},     {9, 0},      {10, 0},     {11, 0},
+    {12, 0},    {13, 0},    {14, 0},    {15, 0},     {16, 1},     {18, 1},
+    {20, 1},    {22, 1},    {24, 2},    {28, 2},     {32, 3},     {40, 3},
+    {48, 4},    {64, 6},    {128, 7},   {256, 8},    {512, 9},    {1024, 10},
+    {2048, 11}, {4096, 12}, {8192, 13}, {16384, 14}, {32768, 15}, {65536, 16 | kIsLong}};
 constexpr unsigned kMatchCodes = 53;
-constexpr uint32_t kMatchBases[kMatchCodes] = {
-    3,  4,  5,  6,  7,  8,  9,  10,  11,  12,  13,   14,   15,   16,   17,    18,    19,   20,
-    21, 22, 23, 24, 25, 26, 27, 28,  29,  30,  31,   32,   33,   34,   35,    37,    39,   41,
-    43, 47, 51, 59, 67, 83, 99, 131, 259, 515, 1027, 2051, 4099, 8195, 16387, 32771, 65539};
-constexpr uint8_t kMatchBits[kMatchCodes] = {
-    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,  0,  0,  0,  0,  0,  0, 0,
-    0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 3, 3, 4, 4, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16};
+constexpr Meaning kMatchMeanings[kMatchCodes] = {{3, 0},
+                                                 {4, 0},
+                                                 {5, 0},
+                                                 {6, 0},
+                                                 {7, 0},
+                                                 {8, 0},
+                                                 {9, 0},
+                                                 {10, 0},
+                                                 {11, 0},
+                                                 {12, 0},
+                                                 {13, 0},
+                                                 {14, 0},
+                                                 {15, 0},
+                                                 {16, 0},
+                                                 {17, 0},
+                                                 {18, 0},
+                                                 {19, 0},
+                                                 {20, 0},
+                                                 {21, 0},
+                                                 {22, 0},
+                                                 {23, 0},
+                                                 {24, 0},
+                                                 {25, 0},
+                                                 {26, 0},
+                                                 {27, 0},
+                                                 {28, 0},
+                                                 {29, 0},
+                                                 {30, 0},
+                                                 {31, 0},
+                                                 {32, 0},
+                                                 {33, 0},
+                                                 {34, 0},
+                                                 {35, 1},
+                                                 {37, 1},
+                                                 {39, 1},
+                                                 {41, 1},
+                                                 {43, 2},
+                                                 {47, 2},
+                                                 {51, 3},
+                                                 {59, 3},
+                                                 {67, 4},
+                                                 {83, 4},
+                                                 {99, 5},
+                                                 {131, 7},
+                                                 {259, 8},
+                                                 {515, 9},
+                                                 {1027, 10},
+                                                 {2051, 11},
+                                                 {4099, 12},
+                                                 {8195, 13},
+                                                 {16387, 14},
+                                                 {32771, 15 | kIsLong},
+                                                 {65539, 16 | kIsLong}};
 constexpr unsigned kDistanceCodes = 32;
+constexpr std::array<Meaning, kDistanceCodes> kDistanceMeanings = [] {
+  std::array<Meaning, kDistanceCodes> meanings{};
+  for (uint8_t bits = 0; bits < kDistanceCodes; ++bits) meanings[bits] = {1u << bits, bits};
+  return meanings;
+}();
 // A window has at most 2^27 bytes here, and no distance is larger.
 constexpr unsigned kMaxDistanceBits = 27;
+// The numbers from here on are distances, and this more than them; those below are for the recent
+// ones.
+constexpr uint32_t kFirstDistance = 4;
+constexpr uint32_t kDistanceOffset = 3;
 
 constexpr FseDistribution kPredefinedLiterals = {
     {4, 3, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1, 1,  1,  2,  2,
@@ -52,24 +118,15 @@ constexpr FseDistribution kPredefinedDistances = {
 
 // A code: what its symbols mean, and its limits.
 struct Code {
+  const Meaning* meanings;
   unsigned symbols;
   unsigned max_log;
   const FseDistribution& predefined;
-  uint32_t (*base)(unsigned symbol);
-  uint8_t (*bits)(unsigned symbol);
 };
 
-constexpr Code kLiteralCode = {kLiteralCodes, 9, kPredefinedLiterals,
-                               [](unsigned symbol) { return kLiteralBases[symbol]; },
-                               [](unsigned symbol) { return kLiteralBits[symbol]; }};
-constexpr Code kMatchCode = {kMatchCodes, 9, kPredefinedMatches,
-                             [](unsigned symbol) { return kMatchBases[symbol]; },
-                             [](unsigned symbol) { return kMatchBits[symbol]; }};
-// 0 and 1 are for the recent distances; otherwise the number less 3 is the distance.
-constexpr Code kDistanceCode = {
-    kDistanceCodes, 8, kPredefinedDistances,
-    [](unsigned symbol) { return symbol < 2 ? symbol : (uint32_t{1} << symbol) - 3; },
-    [](unsigned symbol) { return static_cast<uint8_t>(symbol); }};
+constexpr Code kLiteralCode = {kLiteralMeanings, kLiteralCodes, 9, kPredefinedLiterals};
+constexpr Code kMatchCode = {kMatchMeanings, kMatchCodes, 9, kPredefinedMatches};
+constexpr Code kDistanceCode = {kDistanceMeanings.data(), kDistanceCodes, 8, kPredefinedDistances};
 
 void BuildStates(const Code& code, const FseDistribution& distribution, State* to, unsigned& log) {
   FseState states[1 << kMaxFseLog];
@@ -77,7 +134,8 @@ void BuildStates(const Code& code, const FseDistribution& distribution, State* t
   log = distribution.log;
   for (size_t i = 0; i < size_t{1} << log; ++i) {
     const FseState& state = states[i];
-    to[i] = {state.base, code.bits(state.symbol), state.bits, code.base(state.symbol)};
+    const Meaning& meaning = code.meanings[state.symbol];
+    to[i] = {state.base, meaning.bits, state.bits, meaning.base};
   }
 }
 
@@ -93,7 +151,7 @@ const char* ReadTable(const Code& code, unsigned mode, std::string_view& input, 
       const auto symbol = static_cast<unsigned char>(input[0]);
       input.remove_prefix(1);
       if (symbol >= code.symbols) return "a sequence code is unknown";
-      to[0] = {0, code.bits(symbol), 0, code.base(symbol)};
+      to[0] = {0, code.meanings[symbol].bits, 0, code.meanings[symbol].base};
       log = 0;
       break;
     }
@@ -111,25 +169,37 @@ const char* ReadTable(const Code& code, unsigned mode, std::string_view& input, 
   return nullptr;
 }
 
-// The recent distances as a vector, with the new one behind them: which of the four come next, by
-// which of them is used. Without literals the newest would be no step forward: they count one
-// further then, and the last is the newest less one.
+// The recent distances as a vector, with the new number behind them: which of the four come next,
+// and what is added to the first of them, by that number and whether there are literals. Without
+// them the newest would be no step forward: the recent ones count one further then, and the last is
+// the newest less one.
 typedef uint32_t Distances __attribute__((vector_size(16)));
 typedef uint8_t Bytes __attribute__((vector_size(16)));
-constexpr unsigned kNewestLessOne = 3;
-constexpr unsigned kNewDistance = 4;
-alignas(16) constexpr uint8_t kOrders[5][16] = {
-    {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15},
-    {4, 5, 6, 7, 0, 1, 2, 3, 8, 9, 10, 11, 12, 13, 14, 15},
-    {8, 9, 10, 11, 0, 1, 2, 3, 4, 5, 6, 7, 12, 13, 14, 15},
-    {12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7, 12, 13, 14, 15},
-    {12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7, 12, 13, 14, 15},
+struct Order {
+  uint8_t places[16];
+  uint32_t added[4];
 };
+constexpr Order kNewest = {{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}, {}};
+constexpr Order kSecond = {{4, 5, 6, 7, 0, 1, 2, 3, 8, 9, 10, 11}, {}};
+constexpr Order kThird = {{8, 9, 10, 11, 0, 1, 2, 3, 4, 5, 6, 7}, {}};
+constexpr Order kNewestLessOne = {{0, 1, 2, 3, 0, 1, 2, 3, 4, 5, 6, 7}, {0u - 1}};
+constexpr Order kNew = {{12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7}, {0u - kDistanceOffset}};
+// By twice the number, which is at least 1, and one more without literals.
+alignas(sizeof(Order)) constexpr Order kOrders[2 * kFirstDistance + 2] = {
+    {}, {}, kNewest, kSecond, kSecond, kThird, kThird, kNewestLessOne, kNew, kNew};
 
-CAIS_INLINE Distances Reorder(Distances distances, unsigned number) {
-  Bytes order;
-  std::memcpy(&order, kOrders[number], sizeof order);
-  return (Distances)__builtin_shuffle((Bytes)distances, order);
+CAIS_INLINE Distances Reorder(Distances distances, uint32_t number, bool has_literals) {
+  uint32_t order = std::min(number, kFirstDistance) * 2;
+  // No branch: which of them is used cannot be foretold. The compiler is kept from making four
+  // instructions of what are two, compare and add with carry.
+  asm("" : "+r"(order));
+  order += has_literals ? 0 : 1;
+  distances[3] = number;
+  Bytes places;
+  Distances added;
+  std::memcpy(&places, kOrders[order].places, sizeof places);
+  std::memcpy(&added, kOrders[order].added, sizeof added);
+  return (Distances)__builtin_shuffle((Bytes)distances, places) + added;
 }
 
 // A sequence that does not fit into one: up to five.
@@ -146,52 +216,122 @@ ZstdSequence* Split(uint32_t distance, size_t literals, size_t match, ZstdSequen
   }
   return to;
 }
-// No block has room for more of them.
-constexpr size_t kMaxLong = 2;
 
-CAIS_INLINE const char* Loop(const Tables& tables, BackwardBits bits, size_t count, Recent& recent,
-                             ZstdSequence* to, size_t& produced) {
-  ZstdSequence* const begin = to;
-  size_t literals_state = bits.Take(tables.literals_log);
-  size_t distances_state = bits.Take(tables.distances_log);
-  size_t matches_state = bits.Take(tables.matches_log);
-  Distances distances = {recent.distances[0], recent.distances[1], recent.distances[2], 0};
-  size_t long_ones = 0;
-  for (;;) {
-    // At most 53 bits at once, or so many of them that the loop goes the long way round.
-    bits.Refill();
-    const State& literals = tables.literals[literals_state];
-    const State& matches = tables.matches[matches_state];
-    const State& distance = tables.distances[distances_state];
-    const bool is_wide = unsigned{literals.bits} + matches.bits + distance.bits > kMaxDistanceBits;
-    if (__builtin_expect(is_wide, 0) && distance.bits > kMaxDistanceBits)
-      return "a match is too far back";
-    const uint32_t far = distance.base + static_cast<uint32_t>(bits.Take(distance.bits));
-    const uint32_t match = matches.base + static_cast<uint32_t>(bits.Take(matches.bits));
-    if (__builtin_expect(is_wide, 0)) bits.Refill();
-    const uint32_t run = literals.base + static_cast<uint32_t>(bits.Take(literals.bits));
-
-    // No branch: which of them is used cannot be foretold.
-    const uint32_t recent_number = far + (literals.base == 0);
-    const unsigned number = distance.bits > 1 ? kNewDistance : recent_number;
-    distances[3] = __builtin_expect(number == kNewestLessOne, 0) ? distances[0] - 1 : far;
-    distances = Reorder(distances, number);
-
-    if (__builtin_expect((run | match) > 0xffff, 0)) {
-      if (++long_ones > kMaxLong) return "a sequence is too long";
-      to = Split(distances[0], run, match, to);
-    } else {
-      *to++ = {distances[0], static_cast<uint16_t>(run), static_cast<uint16_t>(match)};
-    }
-    if (--count == 0) break;
-    literals_state = literals.next + bits.Take(literals.next_bits);
-    matches_state = matches.next + bits.Take(matches.next_bits);
-    distances_state = distance.next + bits.Take(distance.next_bits);
-    if (__builtin_expect(bits.is_overrun(), 0)) return kCut;
+// The sequences of a block on their way.
+class Decoder {
+ public:
+  CAIS_INLINE Decoder(const Tables& tables, const BackwardBits& bits, const Recent& recent,
+                      ZstdSequence* to)
+      : tables_(tables), bits_(bits), to_(to) {
+    literals_state_ = bits_.Take(tables.literals_log);
+    distances_state_ = bits_.Take(tables.distances_log);
+    matches_state_ = bits_.Take(tables.matches_log);
+    distances_ = Distances{recent.distances[0], recent.distances[1], recent.distances[2], 0};
   }
-  for (size_t i = 0; i < 3; ++i) recent.distances[i] = distances[i];
-  produced = static_cast<size_t>(to - begin);
-  return bits.is_at_end() ? nullptr : "the sequences do not end where they should";
+
+  // Returns what is wrong, or null.
+  CAIS_INLINE const char* Run(size_t count) {
+    // Without asking each time whether the input has so many bits.
+    for (;;) {
+      size_t sure = std::min(count - 1, bits_.before() / kMaxStepBytes);
+      if (sure == 0) break;
+      count -= sure;
+      do {
+        if (const char* fault = Values<true>()) return fault;
+        NextStates();
+      } while (--sure > 0);
+    }
+    for (;;) {
+      if (const char* fault = Values<false>()) return fault;
+      if (--count == 0) break;
+      NextStates();
+      if (__builtin_expect(bits_.is_overrun(), 0)) return kCut;
+    }
+    return bits_.is_at_end() ? nullptr : "the sequences do not end where they should";
+  }
+
+  Recent recent() const { return {{distances_[0], distances_[1], distances_[2]}}; }
+  const ZstdSequence* end() const { return to_; }
+
+ private:
+  // More than a sequence takes of the input, and what is read ahead of it.
+  static constexpr size_t kMaxStepBytes = 16;
+  // No block has room for more of them.
+  static constexpr size_t kMaxLong = 2;
+
+  template <bool kIsSure>
+  CAIS_INLINE void Refill() {
+    if constexpr (kIsSure) {
+      bits_.RefillSurely();
+    } else {
+      bits_.Refill();
+    }
+  }
+
+  CAIS_INLINE uint32_t Value(const State& state) {
+    return state.base + static_cast<uint32_t>(bits_.Take(state.bits & kBitsMask));
+  }
+
+  template <bool kIsSure>
+  CAIS_INLINE const char* Values() {
+    Refill<kIsSure>();
+    const State& literals = tables_.literals[literals_state_];
+    const State& matches = tables_.matches[matches_state_];
+    const State& distance = tables_.distances[distances_state_];
+    // Together with the next states no more than 53 bits, or else, once in two thousand times, the
+    // loop goes the long way round.
+    const unsigned bits = unsigned{literals.bits} + matches.bits + distance.bits;
+    if (__builtin_expect(bits > kMaxDistanceBits, 0)) return LongValues<kIsSure>();
+    const uint32_t number = distance.base + static_cast<uint32_t>(bits_.Take(distance.bits));
+    const uint32_t match = matches.base + static_cast<uint32_t>(bits_.Take(matches.bits));
+    const uint32_t run = literals.base + static_cast<uint32_t>(bits_.Take(literals.bits));
+    distances_ = Reorder(distances_, number, literals.base > 0);
+    *to_++ = {distances_[0], static_cast<uint16_t>(run), static_cast<uint16_t>(match)};
+    return nullptr;
+  }
+
+  template <bool kIsSure>
+  CAIS_INLINE const char* LongValues() {
+    const State& literals = tables_.literals[literals_state_];
+    const State& matches = tables_.matches[matches_state_];
+    const State& distance = tables_.distances[distances_state_];
+    if (distance.bits > kMaxDistanceBits) return "a match is too far back";
+    const uint32_t number = Value(distance);
+    const uint32_t match = Value(matches);
+    Refill<kIsSure>();
+    const uint32_t run = Value(literals);
+    distances_ = Reorder(distances_, number, literals.base > 0);
+    if ((run | match) > 0xffff && ++long_ones_ > kMaxLong) return "a sequence is too long";
+    to_ = Split(distances_[0], run, match, to_);
+    return nullptr;
+  }
+
+  CAIS_INLINE void NextStates() {
+    const State& literals = tables_.literals[literals_state_];
+    const State& matches = tables_.matches[matches_state_];
+    const State& distance = tables_.distances[distances_state_];
+    literals_state_ = literals.next + bits_.Take(literals.next_bits);
+    matches_state_ = matches.next + bits_.Take(matches.next_bits);
+    distances_state_ = distance.next + bits_.Take(distance.next_bits);
+  }
+
+  const Tables& tables_;
+  BackwardBits bits_;
+  ZstdSequence* to_;
+  size_t literals_state_;
+  size_t matches_state_;
+  size_t distances_state_;
+  Distances distances_;
+  size_t long_ones_ = 0;
+};
+
+CAIS_INLINE const char* Loop(const Tables& tables, const BackwardBits& bits, size_t count,
+                             Recent& recent, ZstdSequence* to, size_t& produced) {
+  Decoder decoder(tables, bits, recent, to);
+  if (const char* fault = decoder.Run(count)) return fault;
+  recent = decoder.recent();
+  produced = static_cast<size_t>(decoder.end() - to);
+  return nullptr;
 }
 
 const char* LoopAnywhere(const Tables& tables, const BackwardBits& bits, size_t count,
