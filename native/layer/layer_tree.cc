@@ -171,6 +171,7 @@ Status LayerTree::Walk(std::string_view shown, std::span<const std::string_view>
     if (inode.type == EntryType::kDirectory) {
       position.directory = places_[place].inode;
     } else if (inode.type == EntryType::kSymlink) {
+      position.by_link = true;
       if (++links_followed > kMaxLinksFollowed) {
         return RefuseEntry(shown, "too many symbolic links on its way");
       }
@@ -194,6 +195,12 @@ Status LayerTree::Walk(std::string_view shown, std::span<const std::string_view>
 // The directory that `names` lead to; what is missing is made, and noted in implied_.
 Result<InodeId> LayerTree::MakeParents(const TarEntry& entry,
                                        std::span<const std::string_view> names) {
+  if (names.empty()) return kRoot;
+  // As the entry has it, up to the last of them.
+  const char* const begin = entry.name.data();
+  const auto path_bytes = static_cast<size_t>(names.back().data() + names.back().size() - begin);
+  const std::string_view path(begin, path_bytes);
+  if (parents_ != kNoId && path == parents_path_) return parents_;
   Position position;
   const Status walked = Walk(entry.name, names, position);
   if (!walked.ok()) return walked.failure();
@@ -204,6 +211,8 @@ Result<InodeId> LayerTree::MakeParents(const TarEntry& entry,
     directory = MakeDirectory(place.value());
     implied_.push_back(directory);
   }
+  parents_ = position.by_link ? kNoId : directory;
+  if (!position.by_link) parents_path_ = path;
   return directory;
 }
 
@@ -282,6 +291,7 @@ Result<LayerChange> LayerTree::Add(TarEntry& entry) {
   }
   change.kind = LayerChange::Kind::kInode;
   change.displaced = before != kNoId;
+  if (change.displaced) parents_ = kNoId;
   const InodeId made = is_directory ? MakeDirectory(change.place) : MakeInode(entry.type);
   places_[change.place].inode = made;
   inodes_[made].opaque = is_directory && change.displaced;
@@ -336,6 +346,7 @@ Result<LayerChange> LayerTree::AddHardLink(const TarEntry& entry, PlaceId place,
   if (places_[place].inode == inode) return change;  // already a name of this file
   change.kind = LayerChange::Kind::kHardLink;
   change.displaced = places_[place].inode != kNoId;
+  if (change.displaced) parents_ = kNoId;
   change.target = target;
   places_[place].inode = inode;
   return change;

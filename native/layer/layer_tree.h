@@ -142,6 +142,7 @@ class LayerTree {
   struct Position {
     InodeId directory = kRoot;
     std::vector<std::string_view> missing;
+    bool by_link = false;  // a symbolic link was followed
   };
 
   Status Walk(std::string_view shown, std::span<const std::string_view> names, Position& position);
@@ -179,6 +180,10 @@ class LayerTree {
   std::vector<InodeId> order_;
   std::vector<InodeId> implied_;  // of the current Add
   EntryName name_;                // of the current Add, kept for its memory
+  // Where the path of the last parents leads, if that goes through directories only: the next entry
+  // mostly lies beside it. Holds until something is displaced.
+  std::string parents_path_;
+  InodeId parents_ = kNoId;
 };
 
 template <typename Visit>

@@ -198,3 +198,60 @@ describe('both forms', () => {
     }
   });
 });
+
+// Where the parents of an entry lead is remembered for the next one; an entry elsewhere is forgotten with it.
+describe('what an entry means', () => {
+  const elsewhere: LayerEntry = { name: 'elsewhere/file', content: 'x' };
+
+  test('does not depend on an entry elsewhere right before it', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(entry, { minLength: 2, maxLength: 14 }), async (entries) => {
+        const accepted = await acceptable([elsewhere, ...entries]);
+        const { tree: plain } = await makeAndRead('image', accepted);
+        const { tree: apart } = await makeAndRead(
+          'image',
+          accepted.flatMap((each) => [each, elsewhere]),
+        );
+        expectAlike(apart, plain);
+      }),
+      { numRuns: 40, interruptAfterTimeLimit: TIME_LIMIT_MS },
+    );
+  });
+
+  test.each<[string, LayerEntry[], string[]]>([
+    [
+      'a link in place of the directory of the entry before',
+      [
+        { name: 'd/one', content: '1' },
+        { name: 'd', type: 'symlink', linkname: 'e' },
+        { name: 'd/two', content: '2' },
+      ],
+      ['d', 'e', 'e/two'],
+    ],
+    [
+      'a hard link in place of a directory above, and a directory again',
+      [
+        { name: 'file', content: 'f' },
+        { name: 'd/sub/one', content: '1' },
+        { name: 'd', type: 'link', linkname: 'file' },
+        { name: 'd', type: 'directory' },
+        { name: 'd/sub/two', content: '2' },
+      ],
+      ['d', 'd/sub', 'd/sub/two', 'file'],
+    ],
+    [
+      'a link whose way leads through another one that comes later',
+      [
+        { name: 'l', type: 'symlink', linkname: 'm/../n' },
+        { name: 'l/one', content: '1' },
+        { name: 'm', type: 'symlink', linkname: 'deep/er' },
+        { name: 'deep/er/file', content: 'x' },
+        { name: 'l/two', content: '2' },
+      ],
+      ['deep', 'deep/er', 'deep/er/file', 'deep/n', 'deep/n/two', 'l', 'm', 'n', 'n/one'],
+    ],
+  ])('follows %s', async (_, entries, expected) => {
+    const { tree } = await makeAndRead('image', entries);
+    expect([...tree.keys()].filter((name) => name !== '.' && name !== '').sort()).toEqual(expected);
+  });
+});
