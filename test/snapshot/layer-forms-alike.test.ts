@@ -242,10 +242,10 @@ describe('what an entry means', () => {
     [
       'a link whose way leads through another one that comes later',
       [
+        { name: 'deep/er/file', content: 'x' },
         { name: 'l', type: 'symlink', linkname: 'm/../n' },
         { name: 'l/one', content: '1' },
         { name: 'm', type: 'symlink', linkname: 'deep/er' },
-        { name: 'deep/er/file', content: 'x' },
         { name: 'l/two', content: '2' },
       ],
       ['deep', 'deep/er', 'deep/er/file', 'deep/n', 'deep/n/two', 'l', 'm', 'n', 'n/one'],
