@@ -199,7 +199,7 @@ describe('both forms', () => {
   });
 });
 
-// Where the parents of an entry lead is remembered for the next one; an entry elsewhere is forgotten with it.
+// Where the parents of an entry lead is remembered for the next one; an entry elsewhere in between makes it forgotten.
 describe('what an entry means', () => {
   const elsewhere: LayerEntry = { name: 'elsewhere/file', content: 'x' };
 
