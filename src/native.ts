@@ -169,6 +169,8 @@ export interface LayerJobOptions {
   readonly expectedDigest: string | null;
   readonly expectedSizeBytes: number | null;
   readonly expectedDiffId: string | null;
+  /** It comes with `finish`; `readFrom` cannot wait for it. */
+  readonly diffIdFollows?: boolean;
   /** `own` is the default; `zlib` is for tests to compare with. */
   readonly gzipLibrary?: 'own' | 'zlib';
   readonly limits: LayerLimits;
@@ -196,8 +198,8 @@ export interface LayerJob {
   receivedBytes(): number;
   /** Feeds the job from a file on its own threads, instead of `write`: the caller keeps `fd` open until `finish` settles. */
   readFrom(fd: number): void;
-  /** No more bytes. Settles when everything is written, hashed and compared. */
-  finish(): Promise<LayerResult>;
+  /** No more bytes. Settles when everything is written, hashed and compared. `diffId` where it follows: without it the layer is refused. */
+  finish(diffId?: string): Promise<LayerResult>;
   /** Settles (rejects) as soon as the job has failed by itself; resolves with `finish`. For callers that would otherwise go on downloading. */
   readonly failed: Promise<void>;
   /** Ends the job; `finish` rejects with `ABORTED`. The threads have stopped touching the directory when it settles. */

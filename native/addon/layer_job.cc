@@ -37,6 +37,8 @@ PipelineOptions ReadOptions(const Arg& options, Args& args) {
   read.expected_digest = options.Field("expectedDigest").OptionalText();
   read.expected_bytes = options.Field("expectedSizeBytes").OptionalInteger(0);
   read.expected_diff_id = options.Field("expectedDiffId").OptionalText();
+  const Arg follows = options.Field("diffIdFollows");
+  read.diff_id_follows = !follows.absent() && follows.Boolean();
   read.gzip_library = GzipLibraryOf(options.Field("gzipLibrary"), args);
   const Arg limits = options.Field("limits");
   read.max_tar_bytes = static_cast<uint64_t>(limits.Field("maxTarBytes").Integer(0));
@@ -130,6 +132,7 @@ struct LayerJob::State {
   napi_threadsafe_function events = nullptr;
   std::unique_ptr<LayerPipeline> pipeline;  // null once it has ended
   bool has_file = false;
+  std::optional<std::string> diff_id;  // given to finish()
   std::optional<Result<LayerOutcome>> outcome;
   Napi::Promise::Deferred failed;
   std::optional<Napi::Promise::Deferred> receive;  // while it goes on
@@ -150,7 +153,7 @@ void LayerJob::State::OnEvent(napi_env raw_env, napi_value on_drain, void* conte
       if (state->pipeline == nullptr) return;
       state->SettleReceive(env, state->pipeline->TakeReception());
       // finish() was called meanwhile.
-      if (state->finish) state->pipeline->CloseInput();
+      if (state->finish) state->pipeline->CloseInput(state->diff_id);
       return;
     case Event::kEnd:
       return state->End(env);
@@ -318,12 +321,15 @@ Napi::Value LayerJob::Finish(const Napi::CallbackInfo& info) {
     Napi::Error::New(env, "LayerJob.finish was called before").ThrowAsJavaScriptException();
     return env.Undefined();
   }
+  Args args(info);
+  state_->diff_id = args.At(0, "diffId").OptionalText();
+  if (!args.ok()) return env.Undefined();
   state_->finish = Napi::Promise::Deferred::New(env);
   Napi::Promise promise = state_->finish->Promise();
   if (state_->outcome) {
     state_->SettleFinish(env);
   } else if (state_->pipeline != nullptr && !state_->has_file && !state_->receive) {
-    state_->pipeline->CloseInput();
+    state_->pipeline->CloseInput(state_->diff_id);
   }
   return promise;
 }

@@ -160,7 +160,9 @@ void LayerPipeline::HandOver(size_t enough_bytes) {
   hand_over_bytes_ = std::min(2 * hand_over_bytes_, kPieceBytes);
 }
 
-void LayerPipeline::CloseInput() {
+void LayerPipeline::CloseInput(std::optional<std::string> diff_id) {
+  // Whoever compares it has seen that the queue is closed.
+  following_diff_id_ = std::move(diff_id);
   HandOver(1);
   CloseQueue(intake_queue_, intake_);
 }
@@ -313,13 +315,13 @@ Status LayerPipeline::OpenDecoder(std::string_view first_bytes) {
   outcome_.compression = DetectCompression(first_bytes);
   if (outcome_.compression != Compression::kNone) {
     Stage& writer = outcome_.compression == Compression::kZstd ? follow_ : decode_;
-    Result<std::unique_ptr<Decompressor>> decompressor =
-        OpenDecompressor(outcome_.compression,
-                         {.gzip_library = options_.gzip_library,
-                          .verify_checksums = !options_.expected_diff_id.has_value(),
-                          .pieces = {kPieceBytes, kTarPieces, {}, [&writer] { writer.Wake(); }},
-                          .on_read = [this] { follow_.Wake(); },
-                          .on_followed = [this] { decode_.Wake(); }});
+    Result<std::unique_ptr<Decompressor>> decompressor = OpenDecompressor(
+        outcome_.compression,
+        {.gzip_library = options_.gzip_library,
+         .verify_checksums = !options_.expected_diff_id.has_value() && !options_.diff_id_follows,
+         .pieces = {kPieceBytes, kTarPieces, {}, [&writer] { writer.Wake(); }},
+         .on_read = [this] { follow_.Wake(); },
+         .on_followed = [this] { decode_.Wake(); }});
     if (!decompressor.ok()) return std::move(decompressor.failure());
     decompressor_ = std::move(decompressor.value());
     // In one part it takes as long as all others together: they catch up when it has no room left.
@@ -431,9 +433,15 @@ Result<LayerPipeline::Step> LayerPipeline::HashTar() {
 }
 
 Status LayerPipeline::CheckDiffId(std::string diff_id) {
-  if (options_.expected_diff_id && diff_id != *options_.expected_diff_id) {
+  const std::optional<std::string>& expected =
+      options_.diff_id_follows ? following_diff_id_ : options_.expected_diff_id;
+  if (options_.diff_id_follows && !expected) {
     return Refuse("DIFF_ID_MISMATCH", "The uncompressed layer has the digest " + diff_id +
-                                          ", expected the diff ID " + *options_.expected_diff_id);
+                                          ", and nobody said what it must be");
+  }
+  if (expected && diff_id != *expected) {
+    return Refuse("DIFF_ID_MISMATCH", "The uncompressed layer has the digest " + diff_id +
+                                          ", expected the diff ID " + *expected);
   }
   outcome_.diff_id = std::move(diff_id);
   return Done{};

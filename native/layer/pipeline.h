@@ -33,6 +33,8 @@ struct PipelineOptions {
   std::optional<std::string> expected_digest;
   std::optional<uint64_t> expected_bytes;
   std::optional<std::string> expected_diff_id;
+  // It is given to CloseInput() instead: not for ReadFrom().
+  bool diff_id_follows = false;
   GzipLibrary gzip_library = GzipLibrary::kOwn;
   uint64_t max_tar_bytes = 0;
   EndLimits end_limits{};
@@ -92,7 +94,8 @@ class LayerPipeline {
   // Copies `bytes`, never waits. False: no room for more before `on_room`. After a failure it
   // swallows the bytes.
   bool Write(std::string_view bytes);
-  void CloseInput();
+  // With the diff ID where it follows; without it the layer is refused.
+  void CloseInput(std::optional<std::string> diff_id = {});
   // Reads the next `bytes` bytes, more than none, from a connected stream socket on a thread of
   // the pipeline, as if they came by Write; `on_received` tells when that is over. Until then the
   // producer does nothing else. An `idle_timeout` without a byte ends it. False: it does not begin,
@@ -174,9 +177,10 @@ class LayerPipeline {
 
   // After the stages, which they wake, and before the queues: pieces go back to their makers.
   PiecePool blob_pool_;
-  std::unique_ptr<Decompressor> decompressor_;  // null: no compression, or not known yet
-  PieceRef writing_;                            // what Write() and Receive() fill
-  size_t hand_over_bytes_;                      // of that piece
+  std::unique_ptr<Decompressor> decompressor_;    // null: no compression, or not known yet
+  PieceRef writing_;                              // what Write() and Receive() fill
+  size_t hand_over_bytes_;                        // of that piece
+  std::optional<std::string> following_diff_id_;  // before the intake queue is closed
   std::atomic<uint64_t> received_bytes_ = 0;
   Reception reception_;  // by the feeding thread
   PieceQueue intake_queue_;

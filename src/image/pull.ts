@@ -205,7 +205,7 @@ class RemoteImage {
   #expected: readonly Descriptor[] = [];
 
   constructor(
-    { blobs, store, turns }: PullParts,
+    { blobs, store, layers, turns }: PullParts,
     { request, client }: { readonly request: PullRequest; readonly client: MirroredClient },
   ) {
     this.#blobs = blobs;
@@ -216,12 +216,15 @@ class RemoteImage {
     this.#client = client;
     this.#early = new EarlyLayers({
       signal: request.signal,
-      open: async (layer, signal) => {
-        const isHere = (await blobs.size(layer.digest)) !== undefined;
-        const isElsewhere = foreignUrls(layer).length > 0;
-        if (isHere || isElsewhere) return undefined;
-        return client.openBlob({ ...this.#blobRequest(layer), signal });
-      },
+      isNeeded: async (layer) =>
+        foreignUrls(layer).length === 0 && (await blobs.size(layer.digest)) === undefined,
+      open: (layer, signal) => client.openBlob({ ...this.#blobRequest(layer), signal }),
+      make: ({ digest, sizeBytes }) =>
+        layers.begin({
+          digest,
+          sizeBytes,
+          source: { pour: this.#pour({ digest, sizeBytes }, []) },
+        }),
     });
   }
 
@@ -267,21 +270,26 @@ class RemoteImage {
 
   layerSource(manifest: ImageManifest): LayerSource {
     const descriptors = new Map(manifest.layers.map((layer) => [layer.digest, layer]));
-    return (layer) => ({
-      pour: async (sink, signal) => {
-        await this.#turns.next();
-        const opened = () => this.#early.take(layer.digest, signal);
-        const request = { ...this.#blobRequest(layer), signal, opened };
-        const urls = foreignUrls(descriptors.get(layer.digest));
-        const counting = new CountingSink(sink);
-        try {
-          if (urls.length > 0) await this.#pourForeign(request, { urls, sink: counting });
-          else await this.#client.pourBlob(request, counting, 0);
-        } finally {
-          this.#request.onFetched?.(counting.bytes);
-        }
-      },
+    return async (layer) => ({
+      early: await this.#early.takeBegun(layer.digest),
+      pour: this.#pour(layer, foreignUrls(descriptors.get(layer.digest))),
     });
+  }
+
+  /** @param urls of a foreign layer */
+  #pour(layer: Pick<Descriptor, 'digest' | 'sizeBytes'>, urls: readonly string[]) {
+    return async (sink: BlobSink, signal: AbortSignal): Promise<void> => {
+      await this.#turns.next();
+      const opened = () => this.#early.takeAnswer(layer.digest, signal);
+      const request = { ...this.#blobRequest(layer), signal, opened };
+      const counting = new CountingSink(sink);
+      try {
+        if (urls.length > 0) await this.#pourForeign(request, { urls, sink: counting });
+        else await this.#client.pourBlob(request, counting, 0);
+      } finally {
+        this.#request.onFetched?.(counting.bytes);
+      }
+    };
   }
 
   /** Tries the addresses of a foreign layer, then the registry itself: it may have been pushed there all the same. */

@@ -12,8 +12,16 @@ export interface LayerCache {
   has(diffId: Digest): boolean;
   /** Stores layer and blob, unless both are stored; a blob that is there already is used when it is intact. */
   ingest(request: LayerIngest): Promise<unknown>;
+  /** Begins to make a layer whose diff ID is not known yet: for the bytes of an ingest, or to be discarded. */
+  begin(layer: Pick<LayerIngest, 'digest' | 'sizeBytes' | 'source'>): BegunLayer;
   /** Has a file brought to the disk in the background. */
   syncLater(path: string): void;
+}
+
+/** A layer that is being made already. An ingest that gets it discards it. */
+export interface BegunLayer {
+  /** Ends it and leaves nothing behind. */
+  discard(): Promise<void>;
 }
 
 export interface LayerIngest {
@@ -29,13 +37,16 @@ export interface LayerIngest {
 
 /** The compressed bytes of a layer, from their first one on; fetched only if they are needed, and once. */
 export type LayerBytes =
-  /** Pours them, until the end or until `signal` fires. */
-  | { readonly pour: (sink: BlobSink, signal: AbortSignal) => Promise<void> }
+  /** Pours them, until the end or until `signal` fires; unless `early` does. */
+  | {
+      readonly pour: (sink: BlobSink, signal: AbortSignal) => Promise<void>;
+      readonly early?: BegunLayer | undefined;
+    }
   /** Opens the file that holds them and nothing else; whoever opens it closes it. */
   | { readonly openFile: () => Promise<FileHandle> };
 
 /** Where the bytes of each layer come from. */
-export type LayerSource = (layer: ImageLayer) => LayerBytes;
+export type LayerSource = (layer: ImageLayer) => LayerBytes | Promise<LayerBytes>;
 
 /** A layer could not be fetched or unpacked; `code` is that of the cause. */
 export class LayerError extends RuntimeError {
@@ -109,7 +120,7 @@ async function unpackLayer(layer: ImageLayer, options: UnpackOptions): Promise<v
       sizeBytes,
       diffId,
       blobPath: blobs.path(digest),
-      source: source(layer),
+      source: await source(layer),
       signal,
       onProgress: (bytes) => report(bytes < sizeBytes ? 'downloading' : 'extracting', bytes),
     });

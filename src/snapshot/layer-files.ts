@@ -10,7 +10,7 @@ import type { LayerForm, NativeBinding } from '../native.js';
 const O_PATH = 0o10000000;
 
 /** Names that the store gives to its directories in `<root>/ingest`; others there are not its own. */
-const INGEST_NAME = /^(layer|mend)-[0-9a-f]{64}$/;
+const INGEST_NAME = /^(layer|early|mend)-[0-9a-f]{64}$/;
 
 /** The files of stored layers: where they lie, how they are opened, how they go away. */
 export class LayerFiles {

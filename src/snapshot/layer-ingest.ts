@@ -12,7 +12,11 @@ export type LayerSource =
    * From a network: pours all of them, once, until the end or until `signal` fires; the sink throws from then on. Between pieces it lets other events have
    * their turn, as whoever reads from a socket or a file does.
    */
-  | { readonly pour: (sink: BlobSink, signal: AbortSignal) => Promise<void> }
+  | {
+      readonly pour: (sink: BlobSink, signal: AbortSignal) => Promise<void>;
+      /** An `EarlyIngest` that may have begun with that. Who ingests discards it. */
+      readonly early?: { discard(): Promise<void> } | undefined;
+    }
   /** From a file of its own, opened when it is needed and closed when the ingest, which several callers may share, is over. */
   | { readonly openFile: () => Promise<FileHandle> }
   /** From an open file, read from its current offset to its end; stays the caller's, who keeps it open until the ingest settles. */
@@ -31,7 +35,8 @@ export interface LayerJobRun {
   readonly saveBlob: boolean;
   readonly digest: Digest;
   readonly sizeBytes: number;
-  readonly diffId: Digest;
+  /** May come later than the bytes, unless they are in a file. */
+  readonly diffId: Digest | Promise<Digest>;
   readonly source: LayerSource;
   readonly signal: AbortSignal;
   /** Compressed bytes taken so far; all of them at once when they are in a file. */
@@ -53,7 +58,8 @@ export async function runLayerJob(run: LayerJobRun): Promise<LayerResult> {
     saveBlob: run.saveBlob,
     expectedDigest: run.digest,
     expectedSizeBytes: run.sizeBytes,
-    expectedDiffId: run.diffId,
+    expectedDiffId: typeof run.diffId === 'string' ? run.diffId : null,
+    diffIdFollows: typeof run.diffId !== 'string',
     limits: {
       maxTarBytes: limits.layerTarBytes,
       maxEntries: limits.layerEntries,
@@ -79,11 +85,12 @@ export async function runLayerJob(run: LayerJobRun): Promise<LayerResult> {
       job.readFrom('fd' in run.source ? run.source.fd : (file as FileHandle).fd);
       run.onProgress(run.sizeBytes);
     }
+    const diffId = await untilAborted(Promise.resolve(run.diffId), ended.signal);
     const aborting = () => job.abort();
     run.signal.addEventListener('abort', aborting, { once: true });
     try {
       run.signal.throwIfAborted();
-      finished = job.finish();
+      finished = job.finish(diffId);
       return await finished;
     } finally {
       run.signal.removeEventListener('abort', aborting);

@@ -4,6 +4,7 @@ import type { Config } from '../config.js';
 import { type Digest, digestHex } from '../digest.js';
 import type { LayerForm, LayerResult, NativeBinding } from '../native.js';
 import type { Collection } from '../record-store.js';
+import { EarlyIngest, type EarlyResult } from './early-ingest.js';
 import type { LayerDescriptors } from './layer-descriptors.js';
 import { filesOfLayer, type LayerDurability } from './layer-durability.js';
 import type { LayerFiles } from './layer-files.js';
@@ -91,38 +92,40 @@ export class LayerMaker {
   /** Runs the pipeline and publishes its result: blob, layer, record, in this order. Nothing is left behind on failure. */
   async make(layer: LayerIdentity, making: LayerMaking): Promise<LayerRecord> {
     const { native, config, form, files } = this.#options;
-    const { diffId, digest, sizeBytes, blobPath } = layer;
-    const directory = files.ingest(layerLock(diffId));
+    const early = 'pour' in making.source ? making.source.early : undefined;
+    const begun =
+      early instanceof EarlyIngest ? await early.finish(layer.diffId, making) : undefined;
+    if (begun !== undefined) return this.#publish(layer, begun, making);
+    const directory = files.ingest(layerLock(layer.diffId));
     await files.removeNow(directory);
     try {
-      const result = await runLayerJob({
-        native,
-        config,
-        form,
-        directory,
-        saveBlob: making.saveBlob,
-        digest,
-        sizeBytes,
-        diffId,
-        source: making.source,
-        signal: making.signal,
-        onProgress: making.onProgress,
-      });
-      const stored = this.stored(diffId);
-      if (stored !== undefined) {
-        // Only the blob was missing: containers use the layer that is there.
-        await publishLayer(directory, { blobPath });
-        return stored;
-      }
-      await this.remove(diffId);
-      await publishLayer(directory, {
-        ...(making.saveBlob ? { blobPath } : {}),
-        layerPath: files.layer(diffId),
-      });
-      return await this.#record(layer, { result, isBlobNew: making.saveBlob });
+      const { diffId, digest, sizeBytes } = layer;
+      const job = { native, config, form, directory, diffId, digest, sizeBytes };
+      const result = await runLayerJob({ ...job, ...making });
+      return await this.#publish(layer, { directory, result }, making);
     } finally {
       await files.removeNow(directory);
     }
+  }
+
+  async #publish(
+    layer: LayerIdentity,
+    { directory, result }: EarlyResult,
+    { saveBlob }: LayerMaking,
+  ): Promise<LayerRecord> {
+    const { diffId, blobPath } = layer;
+    const stored = this.stored(diffId);
+    if (stored !== undefined) {
+      // Only the blob was missing: containers use the layer that is there.
+      await publishLayer(directory, { blobPath });
+      return stored;
+    }
+    await this.remove(diffId);
+    await publishLayer(directory, {
+      ...(saveBlob ? { blobPath } : {}),
+      layerPath: this.#options.files.layer(diffId),
+    });
+    return this.#record(layer, { result, isBlobNew: saveBlob });
   }
 
   /** Removes record, link, mends and files of a layer, whatever of them is there. */

@@ -4,6 +4,7 @@ import { NotFoundError } from '../errors.js';
 import type { LayerForm, NativeBinding } from '../native.js';
 import type { RecordStore } from '../record-store.js';
 import { SingleFlight } from '../single-flight.js';
+import { EarlyIngest } from './early-ingest.js';
 import { type FindKeptMount, LayerDescriptors } from './layer-descriptors.js';
 import { LayerDurability } from './layer-durability.js';
 import { exists, LayerFiles } from './layer-files.js';
@@ -46,6 +47,8 @@ export interface IngestOptions extends LayerIdentity {
   readonly onProgress?: ((bytes: number) => void) | undefined;
 }
 
+export type EarlyLayer = Pick<IngestOptions, 'digest' | 'sizeBytes' | 'source'>;
+
 /** What {@link LayerStore.verify} found. A tree cannot be compared with its tar any more. */
 export type LayerVerification = 'intact' | 'damaged' | 'unverifiable';
 
@@ -66,6 +69,8 @@ export class LayerStore {
   readonly #mends: LayerMends;
   readonly #maker: LayerMaker;
   readonly #recovery: LayerRecovery;
+  readonly #native: LayerNative;
+  readonly #config: Config;
   readonly #ingests = new SingleFlight<LayerRecord>();
   /** Listeners of the ingests under way. */
   readonly #progress = new Map<string, Set<(bytes: number) => void>>();
@@ -75,6 +80,8 @@ export class LayerStore {
     const paths = statePaths(config);
     const bootId = readBootId();
     this.form = form;
+    this.#native = native;
+    this.#config = config;
     this.#records = records;
     this.#files = files;
     this.#locks = new LayerLocks(paths.locks, native);
@@ -153,25 +160,48 @@ export class LayerStore {
     const key = `${options.diffId} ${options.digest}`;
     const listeners = this.#progress.get(key) ?? new Set();
     this.#progress.set(key, listeners);
-    const { onProgress } = options;
+    const { onProgress, source } = options;
     if (onProgress !== undefined) listeners.add(onProgress);
+    let early = 'pour' in source ? source.early : undefined;
     try {
       return await this.#ingests.run(
         key,
-        (signal) =>
-          this.#locks.hold(layerLock(options.diffId), {
-            signal,
-            action: () =>
-              this.#durability.duringFetch(() =>
-                this.#ingestLocked(options, { signal, listeners }),
-              ),
-          }),
+        async (signal) => {
+          const mine = early;
+          early = undefined;
+          try {
+            return await this.#locks.hold(layerLock(options.diffId), {
+              signal,
+              action: () =>
+                this.#durability.duringFetch(() =>
+                  this.#ingestLocked(options, { signal, listeners }),
+                ),
+            });
+          } finally {
+            await mine?.discard();
+          }
+        },
         { signal: options.signal },
       );
     } finally {
+      // Another caller's is under way.
+      await early?.discard();
       if (onProgress !== undefined) listeners.delete(onProgress);
       if (listeners.size === 0 && this.#progress.get(key) === listeners) this.#progress.delete(key);
     }
+  }
+
+  /** Begins to make a layer whose diff ID is not known yet: for the source of {@link ingest}, or to be discarded. */
+  begin(layer: EarlyLayer): EarlyIngest {
+    return new EarlyIngest({
+      native: this.#native,
+      config: this.#config,
+      form: this.form,
+      files: this.#files,
+      locks: this.#locks,
+      durability: this.#durability,
+      ...layer,
+    });
   }
 
   /**

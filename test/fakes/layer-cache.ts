@@ -6,7 +6,7 @@ import { gunzipSync } from 'node:zlib';
 import { type Digest, digestOf } from '../../src/digest.js';
 import { NativeError } from '../../src/errors.js';
 import type { CollectableLayers } from '../../src/image/collect.js';
-import type { LayerCache, LayerIngest } from '../../src/image/unpack.js';
+import type { BegunLayer, LayerBytes, LayerCache, LayerIngest } from '../../src/image/unpack.js';
 
 async function readAndClose(file: FileHandle): Promise<Buffer> {
   try {
@@ -37,6 +37,10 @@ export class FakeLayerCache implements LayerCache, CollectableLayers {
 
   syncLater(): void {}
 
+  begin({ sizeBytes, source }: Parameters<LayerCache['begin']>[0]): BegunLayer {
+    return new FakeBegunLayer(source, sizeBytes);
+  }
+
   async ingest({
     digest,
     diffId,
@@ -61,7 +65,9 @@ export class FakeLayerCache implements LayerCache, CollectableLayers {
         return true;
       };
       if (isIntact) write(stored);
-      else if ('pour' in source) await source.pour({ write, drained: async () => {} }, signal);
+      else if ('pour' in source && source.early instanceof FakeBegunLayer) {
+        write(await source.early.finish(signal));
+      } else if ('pour' in source) await source.pour({ write, drained: async () => {} }, signal);
       else write(await readAndClose(await source.openFile()));
       const blob = Buffer.concat(chunks);
       const fail = (code: string) => new NativeError({ code, message: `expected ${digest}` });
@@ -76,6 +82,42 @@ export class FakeLayerCache implements LayerCache, CollectableLayers {
       this.diffIds.add(diffId);
     } finally {
       this.running--;
+      if ('pour' in source) await source.early?.discard();
     }
+  }
+}
+
+class FakeBegunLayer implements BegunLayer {
+  readonly #ended = new AbortController();
+  readonly #bytes: Promise<Buffer>;
+
+  constructor(source: LayerBytes, sizeBytes: number) {
+    this.#bytes = this.#pour(source, sizeBytes);
+    this.#bytes.catch(() => undefined);
+  }
+
+  async finish(signal: AbortSignal): Promise<Buffer> {
+    if (signal.aborted) this.#ended.abort(signal.reason);
+    signal.addEventListener('abort', () => this.#ended.abort(signal.reason));
+    return this.#bytes;
+  }
+
+  async discard(): Promise<void> {
+    this.#ended.abort(new Error('The layer is not needed'));
+    await this.#bytes.catch(() => undefined);
+  }
+
+  async #pour(source: LayerBytes, sizeBytes: number): Promise<Buffer> {
+    if (!('pour' in source)) throw new Error('Only what is poured can be begun early');
+    const chunks: Uint8Array[] = [];
+    const write = (chunk: Uint8Array) => {
+      this.#ended.signal.throwIfAborted();
+      return chunks.push(Uint8Array.from(chunk)) > 0;
+    };
+    await source.pour({ write, drained: async () => {} }, this.#ended.signal);
+    const bytes = Buffer.concat(chunks);
+    if (bytes.byteLength !== sizeBytes)
+      throw new Error(`${bytes.byteLength} of ${sizeBytes} bytes`);
+    return bytes;
   }
 }

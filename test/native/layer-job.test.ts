@@ -159,6 +159,37 @@ test('all expectations are met: the job succeeds', async () => {
   expect(await new TestJob(root, expectations).run(blob)).toMatchObject({ entries: 4 });
 });
 
+describe('a diff ID that follows', () => {
+  const other = digestOf(Buffer.from('other'));
+  const written = (blob: Buffer, job = new TestJob(root, { diffIdFollows: true })) => {
+    job.job.write(blob);
+    return job;
+  };
+
+  test.each(['gzip', 'none'])('is compared when the job is finished (%s)', async (compression) => {
+    const blob = compression === 'gzip' ? gzipSync(tar) : tar;
+    expect(await written(blob).job.finish(digestOf(tar))).toMatchObject({ entries: 4 });
+    expect(await failureOf(written(blob).job.finish(other))).toMatch(
+      new RegExp(`^DIFF_ID_MISMATCH: .*${digestOf(tar)}, expected the diff ID ${other}`),
+    );
+    expect(await failureOf(written(blob).job.finish())).toMatch(/^DIFF_ID_MISMATCH: .*nobody said/);
+  });
+
+  test('cannot follow a file', async () => {
+    const path = join(root, 'blob');
+    writeFileSync(path, gzipSync(tar));
+    const fd = openSync(path, 'r');
+    try {
+      const { job } = new TestJob(root, { diffIdFollows: true });
+      job.readFrom(fd);
+      expect(await failureOf(job.failed)).toMatch(/^DIFF_ID_MISMATCH: /);
+      await failureOf(job.finish(digestOf(tar)));
+    } finally {
+      closeSync(fd);
+    }
+  });
+});
+
 test('an empty blob is an empty layer', async () => {
   expect(await new TestJob(root).run(Buffer.alloc(0))).toMatchObject({
     sizeBytes: 0,
