@@ -8,6 +8,7 @@ import { runOnce } from './one-run.mjs';
 import { describeError } from './rounds.mjs';
 import { compareTrees, describeTree } from './trees.mjs';
 
+/** @import { Ballast } from './ballast.mjs' */
 /** @import { AfterwardsSummary, Contestant, QuestionName, RunPlace, Workload } from './contract.js' */
 /** @import { OneRunOptions } from './one-run.mjs' */
 /** @import { UndoStack } from './undo-stack.mjs' */
@@ -17,6 +18,7 @@ import { compareTrees, describeTree } from './trees.mjs';
  * @property {QuestionName} question
  * @property {Workload} workload
  * @property {UndoStack} undo
+ * @property {Ballast} ballast
  * @property {(message: string) => void} say
  */
 
@@ -98,7 +100,7 @@ export class Inspection {
    * @returns {Promise<AfterwardsSummary[]>}
    */
   async readTrees({ leaveOut }) {
-    const { question, workload, undo, say } = this.#options;
+    const { question, workload, undo, ballast, say } = this.#options;
     const summaries = [];
     const seen = new Set();
     for (const [contestant, costs] of this.#costs) {
@@ -113,6 +115,7 @@ export class Inspection {
           question,
           workload,
           undo,
+          ballast,
           afterwards: (place) =>
             contestant.tree(place, async (directory) => {
               times = await readColdAndWarm(directory, undo);

@@ -3,6 +3,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { parseArguments, USAGE, UsageError } from './arguments.mjs';
+import { Ballast } from './ballast.mjs';
 import { findCais, measureConcurrent } from './contestants/cais.mjs';
 import { buildLimitProgram } from './limit/build.mjs';
 import { describeMachine } from './machine.mjs';
@@ -72,6 +73,7 @@ async function run(options) {
   for (const { product, reason } of missing) say(`without ${product}: ${reason}`);
   const workloads = await prepareWorkloads({ names: options.workloads, compressions, say });
 
+  const { opened: ballast, close: dropBallast } = await undo.open(async () => new Ballast(undo));
   const shared = {
     contestants,
     missing,
@@ -79,6 +81,7 @@ async function run(options) {
     rounds,
     isQuick,
     undo,
+    ballast,
     say,
   };
   /** @type {[QuestionName, Results][]} */
@@ -99,6 +102,7 @@ async function run(options) {
     ]);
     await close();
   }
+  await dropBallast();
   publish(answers, options);
 }
 

@@ -1,7 +1,7 @@
-import { openFreshDisk } from './fresh-disk.mjs';
-import { runLimitProgram } from './limit/measure.mjs';
+import { openMeasuredDisk, runBytes } from './ballast.mjs';
 import { openPlace } from './place.mjs';
 
+/** @import { Ballast } from './ballast.mjs' */
 /** @import { Contestant, QuestionName, RunCost, RunPlace, Workload } from './contract.js' */
 /** @import { UndoStack } from './undo-stack.mjs' */
 
@@ -10,6 +10,7 @@ import { openPlace } from './place.mjs';
  * @property {QuestionName} question
  * @property {Workload} workload
  * @property {UndoStack} undo
+ * @property {Ballast} ballast
  * @property {(place: RunPlace) => void} [beforehand] called when everything is prepared
  * @property {(place: RunPlace) => Promise<void>} [afterwards] called while the result still stands
  */
@@ -20,10 +21,11 @@ import { openPlace } from './place.mjs';
  * @param {OneRunOptions} options
  * @returns {Promise<RunCost>}
  */
-export async function runOnce(contestant, { question, workload, undo, beforehand, afterwards }) {
-  const disk = await undo.open(() => openFreshDisk());
+export async function runOnce(contestant, options) {
+  const { question, workload, undo, ballast, beforehand, afterwards } = options;
+  const disk = await openMeasuredDisk({ undo, ballast });
   try {
-    const { directory } = disk.opened;
+    const { directory } = disk;
     const place = await undo.open(() => openPlace({ question, workload, directory }));
     try {
       const run = await undo.open(async () => ({
@@ -32,7 +34,7 @@ export async function runOnce(contestant, { question, workload, undo, beforehand
       try {
         await contestant.prepare(place.opened.place);
         beforehand?.(place.opened.place);
-        await makeResident([workload], undo);
+        await ballast.free(runBytes([workload]));
         const cost = await place.opened.measure(() => contestant.execute(place.opened.place));
         await afterwards?.(place.opened.place);
         return cost;
@@ -45,16 +47,4 @@ export async function runOnce(contestant, { question, workload, undo, beforehand
   } finally {
     await disk.close();
   }
-}
-
-/**
- * Touches as much memory as runs of these workloads fill with pages: blobs, and tar or tree; a quarter more for whatever is around them.
- * @param {readonly Workload[]} workloads
- * @param {UndoStack} undo
- */
-export async function makeResident(workloads, undo) {
-  const blobBytes = workloads.flatMap(({ layers }) => layers.map((layer) => layer.blobBytes));
-  const tarBytes = workloads.map((workload) => workload.tarBytes);
-  const bytes = [...blobBytes, ...tarBytes].reduce((sum, each) => sum + each, 0);
-  await runLimitProgram(['resident', String(Math.ceil(1.25 * bytes))], undo);
 }

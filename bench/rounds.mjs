@@ -1,7 +1,9 @@
+import { BallastError } from './ballast.mjs';
 import { median } from './limit/arithmetic.mjs';
 import { measureLimitRound, summarizeLimits } from './limit/measure.mjs';
 import { runOnce } from './one-run.mjs';
 
+/** @import { Ballast } from './ballast.mjs' */
 /** @import { Contestant, LimitSummary, QuestionName, RunCost, RunSummary, Workload } from './contract.js' */
 /** @import { LimitRound } from './limit/arithmetic.mjs' */
 /** @import { OneRunOptions } from './one-run.mjs' */
@@ -18,6 +20,7 @@ export const QUICK_LONG_SECONDS = 8;
  * @property {number} rounds
  * @property {boolean} isQuick
  * @property {UndoStack} undo
+ * @property {Ballast} ballast
  * @property {(message: string) => void} say
  * @property {{ cpuSeconds(): number | Promise<number> }} [registry]
  * @property {(contestant: Contestant) => Pick<OneRunOptions, 'beforehand' | 'afterwards'>} [inspect] what to look at in a contestant's first run
@@ -38,7 +41,7 @@ export const QUICK_LONG_SECONDS = 8;
  * @returns {Promise<{ runs: RunSummary[], limits: LimitSummary[] }>}
  */
 export async function runRounds(options) {
-  const { question, workload, undo, say } = options;
+  const { question, workload, undo, ballast, say } = options;
   /** @type {Entrant[]} */
   const entrants = options.contestants
     .filter((contestant) => takesPart(contestant, options))
@@ -52,6 +55,7 @@ export async function runRounds(options) {
       await measureLimitRound(workload, {
         question,
         undo,
+        ballast,
         ...(options.registry === undefined ? {} : { registry: options.registry }),
       }),
     );
@@ -102,7 +106,8 @@ function isDone({ contestant, costs, error }, { isQuick }) {
  * @param {Entrant} entrant
  * @param {RoundsOptions & { readonly label: string }} options
  */
-async function runEntrant(entrant, { question, workload, undo, say, inspect, label }) {
+async function runEntrant(entrant, options) {
+  const { question, workload, undo, ballast, say, inspect, label } = options;
   const { contestant } = entrant;
   const isFirst = entrant.costs.length === 0;
   const started = performance.now();
@@ -111,6 +116,7 @@ async function runEntrant(entrant, { question, workload, undo, say, inspect, lab
       question,
       workload,
       undo,
+      ballast,
       ...(isFirst ? inspect?.(contestant) : {}),
     });
     entrant.costs.push(cost);
@@ -119,8 +125,8 @@ async function runEntrant(entrant, { question, workload, undo, say, inspect, lab
       `${label}: ${contestant.name} ${cost.seconds.toFixed(2)} s, ${cost.cpuSeconds.toFixed(2)} CPU s, ${mebibytes} MiB (with everything around it ${secondsSince(started)} s)`,
     );
   } catch (error) {
-    // Whoever runs when everything is being ended has not failed.
-    if (undo.isClosing) throw error;
+    // Whoever runs when everything is being ended, or when there is no ballast any more, has not failed.
+    if (undo.isClosing || error instanceof BallastError) throw error;
     entrant.error = describeError(error);
     say(`${label}: ${contestant.name} failed: ${entrant.error}`);
   }

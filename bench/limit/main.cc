@@ -9,8 +9,8 @@
 //     blobs from a registry on loopback, thrown away
 //   limit read DIRECTORY
 //     every file of a tree
-//   limit resident BYTES
-//     measures nothing: sees to it that so much free memory is there before something else runs
+//   limit ballast
+//     measures nothing: holds memory and frees it as standard input says (ballast.h)
 //   limit standstills
 //     when the whole machine stood still, until standard input ends
 #include <isa-l.h>
@@ -22,6 +22,7 @@
 #include <string>
 #include <vector>
 
+#include "ballast.h"
 #include "download.h"
 #include "file.h"
 #include "memory.h"
@@ -93,8 +94,9 @@ int main(int argc, char** argv) {
     json = RunDownload(arguments);
   } else if (command == "read" && arguments.size() == 1) {
     json = RunRead(arguments);
-  } else if (command == "resident" && arguments.size() == 1) {
-    MakeMemoryResident(std::stoull(arguments[0]));
+  } else if (command == "ballast" && arguments.empty()) {
+    KeepBallast();
+    return 0;
   } else if (command == "standstills" && arguments.empty()) {
     json = WatchForStandstills();
   } else if (command == "versions" && arguments.empty()) {

@@ -1,11 +1,12 @@
 import { mkdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { openFreshDisk } from '../fresh-disk.mjs';
+import { openMeasuredDisk, stepBytes } from '../ballast.mjs';
 import { runInterruptible } from '../interruptible-command.mjs';
 import { computeLimits } from './arithmetic.mjs';
 import { buildLimitProgram } from './build.mjs';
 
+/** @import { Ballast } from '../ballast.mjs' */
 /** @import { LimitSummary, QuestionName, Workload } from '../contract.js' */
 /** @import { UndoStack } from '../undo-stack.mjs' */
 /** @import { LayerStages, LimitRound, StageCost } from './arithmetic.mjs' */
@@ -14,6 +15,7 @@ import { buildLimitProgram } from './build.mjs';
  * @typedef {object} LimitOptions
  * @property {QuestionName} question
  * @property {UndoStack} undo
+ * @property {Ballast} ballast
  * @property {{ cpuSeconds(): number | Promise<number> }} [registry] for the question `pull`
  */
 
@@ -108,12 +110,13 @@ function measureCreation(workload, options, threads) {
  * @param {(index: number, directory: string) => readonly string[]} command
  * @returns {Promise<LayerStages[]>}
  */
-async function measureLayers(workload, { undo }, command) {
-  const disk = await undo.open(() => openFreshDisk());
+async function measureLayers(workload, { undo, ballast }, command) {
+  const disk = await openMeasuredDisk({ undo, ballast });
   try {
+    await ballast.free(stepBytes(workload));
     const layers = [];
     for (const index of workload.layers.keys()) {
-      const directory = join(disk.opened.directory, `layer-${index}`);
+      const directory = join(disk.directory, `layer-${index}`);
       mkdirSync(directory);
       layers.push(await runLimitProgram(command(index, directory), undo));
     }

@@ -3,6 +3,7 @@ import { runLimitProgram } from '../limit/measure.mjs';
 import { QUICK_LONG_SECONDS, runRounds } from '../rounds.mjs';
 import { warmUp } from '../warm.mjs';
 
+/** @import { Ballast } from '../ballast.mjs' */
 /** @import { Contestant, QuestionName, Results, Workload, WorkloadSummary } from '../contract.js' */
 /** @import { UndoStack } from '../undo-stack.mjs' */
 
@@ -15,6 +16,7 @@ import { warmUp } from '../warm.mjs';
  * @property {number} rounds
  * @property {boolean} isQuick
  * @property {UndoStack} undo
+ * @property {Ballast} ballast
  * @property {(message: string) => void} say
  * @property {{ cpuSeconds(): number | Promise<number> }} [registry] for the question `pull`
  */
@@ -26,7 +28,7 @@ import { warmUp } from '../warm.mjs';
  * @returns {Promise<Results>}
  */
 export async function askQuestion(question, options) {
-  const { workloads, undo, say } = options;
+  const { workloads, undo, ballast, say } = options;
   const contestants = options.contestants.filter(({ questions }) => questions.includes(question));
   const runs = [];
   const limits = [];
@@ -36,7 +38,7 @@ export async function askQuestion(question, options) {
     await warmUp(workload);
     // The tree is the same whatever compressed it.
     const isFirst = !inspections.has(workload.name);
-    const inspection = new Inspection({ question, workload, undo, say });
+    const inspection = new Inspection({ question, workload, undo, ballast, say });
     if (isFirst) {
       inspections.set(workload.name, { inspection, workload });
       await inspection.prepare();
@@ -49,6 +51,7 @@ export async function askQuestion(question, options) {
       rounds,
       isQuick,
       undo,
+      ballast,
       say,
       ...(registry === undefined ? {} : { registry }),
       ...(isFirst ? { inspect: (contestant) => inspection.observe(contestant) } : {}),

@@ -1,5 +1,4 @@
-import { openFreshDisk } from '../fresh-disk.mjs';
-import { makeResident } from '../one-run.mjs';
+import { openMeasuredDisk, runBytes } from '../ballast.mjs';
 import { describeError } from '../rounds.mjs';
 import { askQuestion } from './ask.mjs';
 
@@ -36,13 +35,10 @@ export async function askPull(options) {
  * @returns {Promise<ConcurrentSummary | undefined>}
  */
 async function measureConcurrency(options, limits) {
-  const { measureConcurrent, workloads, rounds, undo, say } = options;
-  const open = async () => {
-    const { opened, close } = await undo.open(() => openFreshDisk());
-    return { directory: opened.directory, close };
-  };
+  const { measureConcurrent, workloads, rounds, undo, ballast, say } = options;
+  const open = () => openMeasuredDisk({ undo, ballast });
   /** @param {readonly Workload[]} pulled */
-  const beforehand = (pulled) => makeResident(pulled, undo);
+  const beforehand = (pulled) => ballast.free(runBytes(pulled));
   try {
     say('pull: eight images at the same time');
     const measured = await measureConcurrent({ workloads, rounds, open, beforehand });

@@ -1,0 +1,134 @@
+import { spawn } from 'node:child_process';
+import { createInterface } from 'node:readline';
+import { openFreshDisk } from './fresh-disk.mjs';
+import { buildLimitProgram } from './limit/build.mjs';
+import { InterruptedError } from './undo-stack.mjs';
+
+/** @import { Workload } from './contract.js' */
+/** @import { UndoStack } from './undo-stack.mjs' */
+
+/** What a run gets for each byte of blob and tar or tree, which it fills pages with: a quarter more for whatever is around them. */
+const RUN_FACTOR = 1.25;
+/** A step of the limit has blob and tar in memory of its own, and writes them once more. */
+const STEP_FACTOR = 2;
+
+/** Says that there is no ballast any more. Nobody who was to be measured has failed. */
+export class BallastError extends Error {
+  /** @param {string} reason */
+  constructor(reason) {
+    super(`The process that holds memory between the runs ended: ${reason}`);
+    this.name = 'BallastError';
+  }
+}
+
+/**
+ * Another process that holds memory while nothing is measured. The host of a virtual machine takes back what is free for some seconds, and the first touch
+ * afterwards costs far more than any later one. It holds as much as was ever asked for, and what is not asked for meanwhile stays held.
+ */
+export class Ballast {
+  #undo;
+  #child;
+  #lines;
+  /** @type {Promise<string>} how it ended */
+  #closed;
+  #stderr = '';
+  #bytes = 0;
+
+  /**
+   * @param {UndoStack} undo when it closes everything, `free` and `hold` reject
+   * @param {readonly [string, ...string[]]} [command]
+   */
+  constructor(undo, [program, ...args] = [buildLimitProgram(), 'ballast']) {
+    this.#undo = undo;
+    // In a session of its own, so that an interrupt from the terminal reaches the benchmark alone. However that ends, the input here then does.
+    this.#child = spawn(program, args, { stdio: 'pipe', detached: true });
+    this.#closed = new Promise((resolve) => {
+      this.#child.once('close', (code, signal) => resolve(signal ?? `status ${code}`));
+    });
+    this.#lines = createInterface({ input: this.#child.stdout })[Symbol.asyncIterator]();
+    this.#child.stderr.setEncoding('utf8').on('data', (text) => {
+      this.#stderr += text;
+    });
+    this.#child.on('error', ({ message }) => {
+      this.#stderr += message;
+    });
+    // Writing to a process that has ended is noticed by whoever waits for its answer.
+    this.#child.stdin.on('error', () => {});
+  }
+
+  get pid() {
+    return this.#child.pid;
+  }
+
+  /**
+   * Afterwards so much memory is free, and the machine has it.
+   * @param {number} bytes
+   */
+  async free(bytes) {
+    this.#bytes = Math.max(this.#bytes, Math.ceil(bytes));
+    await this.hold();
+    await this.#holdExactly(this.#bytes - Math.ceil(bytes));
+  }
+
+  /** Takes again what was freed: best when the very memory has just become free. */
+  async hold() {
+    await this.#holdExactly(this.#bytes);
+  }
+
+  async close() {
+    this.#child.kill('SIGKILL');
+    await this.#closed;
+  }
+
+  /** @param {number} bytes */
+  async #holdExactly(bytes) {
+    if (this.#undo.isClosing) throw new InterruptedError();
+    this.#child.stdin.write(`hold ${bytes}\n`);
+    const { done } = await this.#lines.next();
+    // Nothing may begin to run that nobody would end any more.
+    if (this.#undo.isClosing) throw new InterruptedError();
+    if (!done) return;
+    const ending = await this.#closed;
+    throw new BallastError(this.#stderr.trim() || ending);
+  }
+}
+
+/**
+ * A fresh disk for something that is measured: when it is gone, the ballast takes the memory again that its files had.
+ * @param {{ readonly undo: UndoStack, readonly ballast: Ballast }} options
+ * @returns {Promise<{ readonly directory: string, readonly close: () => Promise<void> }>}
+ */
+export async function openMeasuredDisk({ undo, ballast }) {
+  const { opened, close } = await undo.open(() => openFreshDisk());
+  return {
+    directory: opened.directory,
+    close: async () => {
+      try {
+        await close();
+      } finally {
+        if (!undo.isClosing) await ballast.hold();
+      }
+    },
+  };
+}
+
+/**
+ * What is to be free for a run of these workloads.
+ * @param {readonly Workload[]} workloads
+ */
+export function runBytes(workloads) {
+  return RUN_FACTOR * workloads.reduce((sum, workload) => sum + contentBytes(workload), 0);
+}
+
+/**
+ * What is to be free for a step of the limit.
+ * @param {Workload} workload
+ */
+export function stepBytes(workload) {
+  return STEP_FACTOR * contentBytes(workload);
+}
+
+/** @param {Workload} workload */
+function contentBytes({ layers, tarBytes }) {
+  return layers.reduce((sum, { blobBytes }) => sum + blobBytes, tarBytes);
+}

@@ -1,0 +1,181 @@
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { Ballast, BallastError, runBytes, stepBytes } from '../../bench/ballast.mjs';
+import type { Workload } from '../../bench/contract.js';
+import { InterruptedError, UndoStack } from '../../bench/undo-stack.mjs';
+
+const LIMIT_SOURCES = join(import.meta.dirname, '../../bench/limit');
+const BYTES = 64 << 20;
+/** It holds whole huge pages. */
+const ROUNDED = 2 << 20;
+/** What the program itself takes. */
+const LITTLE = 16 << 20;
+
+let directory: string;
+let program: string;
+const opened: Ballast[] = [];
+
+// The limit program as a whole needs libraries that only the benchmark sets up.
+beforeAll(() => {
+  directory = mkdtempSync(join(tmpdir(), 'cais-ballast-'));
+  program = join(directory, 'ballast');
+  const main = join(directory, 'main.cc');
+  writeFileSync(main, '#include "ballast.h"\nint main() { KeepBallast(); }\n');
+  const sources = ['ballast.cc', 'memory.cc', 'file.cc'].map((name) => join(LIMIT_SOURCES, name));
+  execFileSync('g++', ['-std=c++20', '-I', LIMIT_SOURCES, main, ...sources, '-o', program]);
+});
+
+afterEach(async () => {
+  for (const ballast of opened.splice(0)) await ballast.close();
+});
+
+afterAll(() => {
+  rmSync(directory, { recursive: true, force: true });
+});
+
+function openBallast(undo = new UndoStack()): Ballast {
+  const ballast = new Ballast(undo, [program]);
+  opened.push(ballast);
+  return ballast;
+}
+
+function expectToHold({ pid }: Ballast, bytes: number): void {
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+  const resident = Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) * 1024;
+  expect(resident).toBeGreaterThanOrEqual(bytes - ROUNDED);
+  expect(resident).toBeLessThan(bytes + LITTLE);
+}
+
+function isAlive({ pid }: Ballast): boolean {
+  if (pid === undefined) return false;
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+}
+
+describe('Ballast', () => {
+  test('holds what it has to free, and again afterwards', async () => {
+    const ballast = openBallast();
+    await ballast.hold();
+    expectToHold(ballast, 0);
+
+    await ballast.free(BYTES);
+    expectToHold(ballast, 0);
+    await ballast.hold();
+    expectToHold(ballast, BYTES);
+
+    await ballast.free(3 * BYTES);
+    expectToHold(ballast, 0);
+    await ballast.hold();
+    await ballast.hold();
+    expectToHold(ballast, 3 * BYTES);
+  });
+
+  test('goes on holding what is more than it has to free', async () => {
+    const ballast = openBallast();
+    await ballast.free(BYTES);
+    await ballast.free(3 * BYTES);
+    for (let run = 0; run < 3; run++) {
+      await ballast.free(BYTES + 0.5);
+      expectToHold(ballast, 2 * BYTES);
+      // Of two pieces that it took one after the other.
+      await ballast.free(2 * BYTES);
+      expectToHold(ballast, BYTES);
+      await ballast.hold();
+      expectToHold(ballast, 3 * BYTES);
+    }
+  });
+
+  test('ends when it is closed', async () => {
+    const ballast = openBallast();
+    await ballast.free(BYTES);
+    await ballast.hold();
+    expect(isAlive(ballast)).toBe(true);
+
+    await ballast.close();
+    await ballast.close();
+
+    expect(isAlive(ballast)).toBe(false);
+  });
+
+  test('rejects when the process has ended, and when it ends', async () => {
+    const idle = openBallast();
+    await idle.free(BYTES);
+    process.kill(idle.pid ?? 0, 'SIGKILL');
+    await expect(idle.hold()).rejects.toThrow(new BallastError('SIGKILL'));
+    await expect(idle.free(BYTES)).rejects.toThrow(BallastError);
+
+    const asked = openBallast();
+    const answer = expect(asked.free(BYTES)).rejects.toThrow(BallastError);
+    process.kill(asked.pid ?? 0, 'SIGKILL');
+    await answer;
+  });
+
+  test('says what the process said', async () => {
+    await expect(openBallast().free(2 ** 60)).rejects.toThrow(
+      /cannot take memory: Cannot allocate/,
+    );
+  });
+
+  test('rejects when it cannot be started', async () => {
+    const ballast = new Ballast(new UndoStack(), [join(directory, 'missing')]);
+    await expect(ballast.free(BYTES)).rejects.toThrow(/ENOENT/);
+    await ballast.close();
+  });
+
+  test('lets nothing begin when everything is being closed', async () => {
+    const undo = new UndoStack();
+    const { opened: ballast } = await undo.open(async () => openBallast(undo));
+    const answer = expect(ballast.free(BYTES)).rejects.toThrow(InterruptedError);
+    expect(await undo.closeAll()).toEqual([]);
+    await answer;
+    await expect(ballast.hold()).rejects.toThrow(InterruptedError);
+    expect(isAlive(ballast)).toBe(false);
+  });
+});
+
+test('the process ends with its input, as when the benchmark is killed', async () => {
+  const child = spawn(program, { stdio: ['pipe', 'pipe', 'inherit'] });
+  child.stdin.write(`hold ${BYTES}\n`);
+  expect(String((await once(child.stdout, 'data'))[0])).toBe('held\n');
+  child.stdin.end();
+  expect(await once(child, 'exit')).toEqual([0, null]);
+});
+
+test.each(['hold', 'hold 5x', 'hold -5', 'drop'])(
+  'the process does not understand "%s"',
+  (line) => {
+    expect(() => execFileSync(program, { input: `${line}\n`, stdio: 'pipe' })).toThrow(
+      `cannot understand "${line}"`,
+    );
+  },
+);
+
+test('a run gets more than its blobs and its tar, and a step of the limit more than a run', () => {
+  const workload: Workload = {
+    name: 'debian',
+    compression: 'gzip',
+    layoutDirectory: '/nonexistent',
+    reference: '',
+    layers: [1, 2].map((blobBytes) => ({
+      tarPath: '',
+      tarBytes: 10 * blobBytes,
+      diffId: '',
+      blobPath: '',
+      blobBytes,
+      digest: '',
+    })),
+    manifestDigest: '',
+    entries: 0,
+    tarBytes: 30,
+  };
+  expect(runBytes([workload])).toBe(41.25);
+  expect(runBytes([workload, workload])).toBe(82.5);
+  expect(stepBytes(workload)).toBe(66);
+});
