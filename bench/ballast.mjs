@@ -22,8 +22,8 @@ export class BallastError extends Error {
 }
 
 /**
- * Another process that holds memory while nothing is measured. The host of a virtual machine takes back what is free for some seconds, and the first touch
- * afterwards costs far more than any later one. It holds as much as was ever asked for, and what is not asked for meanwhile stays held.
+ * Another process that holds memory while nothing is measured, and lends it meanwhile. The host of a virtual machine takes back what is free for some
+ * seconds, and the first touch afterwards costs far more than any later one. It holds as much as was ever asked for, and what is not asked for stays held.
  */
 export class Ballast {
   #undo;
@@ -35,7 +35,7 @@ export class Ballast {
   #bytes = 0;
 
   /**
-   * @param {UndoStack} undo when it closes everything, `free` and `hold` reject
+   * @param {UndoStack} undo when it closes everything, `lend` and `hold` reject
    * @param {readonly [string, ...string[]]} [command]
    */
   constructor(undo, [program, ...args] = [buildLimitProgram(), 'ballast']) {
@@ -61,18 +61,18 @@ export class Ballast {
   }
 
   /**
-   * Afterwards so much memory is free, and the machine has it.
+   * From now on, others find so much memory that the machine has: not all of it free at once, but always more than they can use up until there is more.
    * @param {number} bytes
    */
-  async free(bytes) {
+  async lend(bytes) {
     this.#bytes = Math.max(this.#bytes, Math.ceil(bytes));
     await this.hold();
-    await this.#holdExactly(this.#bytes - Math.ceil(bytes));
+    await this.#ask(`lend ${Math.ceil(bytes)}`);
   }
 
-  /** Takes again what was freed: best when the very memory has just become free. */
+  /** Takes again what was lent: best when the very memory has just become free. */
   async hold() {
-    await this.#holdExactly(this.#bytes);
+    await this.#ask(`hold ${this.#bytes}`);
   }
 
   async close() {
@@ -80,10 +80,10 @@ export class Ballast {
     await this.#closed;
   }
 
-  /** @param {number} bytes */
-  async #holdExactly(bytes) {
+  /** @param {string} line */
+  async #ask(line) {
     if (this.#undo.isClosing) throw new InterruptedError();
-    this.#child.stdin.write(`hold ${bytes}\n`);
+    this.#child.stdin.write(`${line}\n`);
     const { done } = await this.#lines.next();
     // Nothing may begin to run that nobody would end any more.
     if (this.#undo.isClosing) throw new InterruptedError();
@@ -113,7 +113,7 @@ export async function openMeasuredDisk({ undo, ballast }) {
 }
 
 /**
- * What is to be free for a run of these workloads.
+ * What is lent to a run of these workloads.
  * @param {readonly Workload[]} workloads
  */
 export function runBytes(workloads) {
@@ -121,7 +121,7 @@ export function runBytes(workloads) {
 }
 
 /**
- * What is to be free for a step of the limit.
+ * What is lent to a step of the limit.
  * @param {Workload} workload
  */
 export function stepBytes(workload) {

@@ -34,7 +34,7 @@ export async function runOnce(contestant, options) {
       try {
         await contestant.prepare(place.opened.place);
         beforehand?.(place.opened.place);
-        await ballast.free(runBytes([workload]));
+        await ballast.lend(runBytes([workload]));
         const cost = await place.opened.measure(() => contestant.execute(place.opened.place));
         await afterwards?.(place.opened.place);
         return cost;

@@ -1,13 +1,16 @@
 #include "ballast.h"
 
+#include <poll.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/sysinfo.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <cstddef>
 #include <cstdio>
-#include <iostream>
 #include <span>
 #include <string>
 #include <string_view>
@@ -19,20 +22,51 @@
 namespace {
 
 constexpr size_t kHugePageBytes = size_t{2} << 20;
+// What is lent and not used yet: little, since the host takes what is free after two seconds; more
+// than anybody uses up between two looks.
+constexpr size_t kSpareBytes = size_t{128} << 20;
+constexpr size_t kPieceBytes = size_t{64} << 20;
+constexpr int kLookMs = 5;
+constexpr int kAhead = -20;
+
+size_t FreeBytes() {
+  struct sysinfo info {};
+  if (sysinfo(&info) != 0) Fail("sysinfo");
+  return static_cast<size_t>(info.freeram) * info.mem_unit;
+}
 
 class Ballast {
  public:
   void Hold(size_t bytes) {
-    const size_t wanted = (bytes + kHugePageBytes - 1) / kHugePageBytes * kHugePageBytes;
+    const size_t wanted = RoundUp(bytes);
     if (wanted > held_) Take(wanted - held_);
     while (wanted < held_) GiveBack(held_ - wanted);
+    kept_ = held_;
+  }
+
+  void Lend(size_t bytes) {
+    kept_ = held_ - std::min(held_, RoundUp(bytes));
+    enough_ = FreeBytes() + kSpareBytes;
+    while (is_lending() && FreeBytes() < enough_) GiveBackPiece();
+  }
+
+  [[nodiscard]] bool is_lending() const { return held_ > kept_; }
+
+  void Look() {
+    if (FreeBytes() < enough_) GiveBackPiece();
   }
 
  private:
+  static size_t RoundUp(size_t bytes) {
+    return (bytes + kHugePageBytes - 1) / kHugePageBytes * kHugePageBytes;
+  }
+
   void Take(size_t bytes) {
     pieces_.emplace_back(static_cast<std::byte*>(TakeMemory(bytes)), bytes);
     held_ += bytes;
   }
+
+  void GiveBackPiece() { GiveBack(std::min(held_ - kept_, kPieceBytes)); }
 
   // At most what was taken last.
   void GiveBack(size_t bytes) {
@@ -46,30 +80,53 @@ class Ballast {
 
   std::vector<std::span<std::byte>> pieces_;
   size_t held_ = 0;
+  size_t kept_ = 0;    // of that, what is not lent
+  size_t enough_ = 0;  // free memory of the machine
 };
 
-[[noreturn]] void FailToUnderstand(const std::string& line) {
-  errno = 0;
-  Fail("ballast: cannot understand \"" + line + "\"");
-}
-
-size_t ParseHold(const std::string& line) {
-  constexpr std::string_view kHold = "hold ";
+void Obey(Ballast& ballast, const std::string& line) {
+  const size_t space = line.find(' ');
+  const std::string_view verb = std::string_view(line).substr(0, space);
   size_t bytes = 0;
-  if (!line.starts_with(kHold)) FailToUnderstand(line);
   const char* const end = line.data() + line.size();
-  const auto [parsed, error] = std::from_chars(line.data() + kHold.size(), end, bytes);
-  if (error != std::errc() || parsed != end) FailToUnderstand(line);
-  return bytes;
+  const char* const digits = space == std::string::npos ? end : line.data() + space + 1;
+  const auto [parsed, error] = std::from_chars(digits, end, bytes);
+  if ((verb != "hold" && verb != "lend") || error != std::errc() || parsed != end) {
+    errno = 0;
+    Fail("ballast: cannot understand \"" + line + "\"");
+  }
+  if (verb == "hold") {
+    ballast.Hold(bytes);
+  } else {
+    ballast.Lend(bytes);
+  }
+  std::puts("done");
+  std::fflush(stdout);
 }
 
 }  // namespace
 
 void KeepBallast() {
+  // Late, it would leave the others without. Where it may not, it takes its turn.
+  (void)setpriority(PRIO_PROCESS, 0, kAhead);
   Ballast ballast;
-  for (std::string line; std::getline(std::cin, line);) {
-    ballast.Hold(ParseHold(line));
-    std::puts("held");
-    std::fflush(stdout);
+  std::string input;
+  for (;;) {
+    pollfd wait{STDIN_FILENO, POLLIN, 0};
+    const int ready = poll(&wait, 1, ballast.is_lending() ? kLookMs : -1);
+    if (ready < 0 && errno != EINTR) Fail("poll");
+    if (ready <= 0) {
+      if (ballast.is_lending()) ballast.Look();
+      continue;
+    }
+    char buffer[256];
+    const ssize_t got = read(STDIN_FILENO, buffer, sizeof buffer);
+    if (got < 0) Fail("cannot read what to do");
+    if (got == 0) return;
+    input.append(buffer, static_cast<size_t>(got));
+    for (size_t end = input.find('\n'); end != std::string::npos; end = input.find('\n')) {
+      Obey(ballast, input.substr(0, end));
+      input.erase(0, end + 1);
+    }
   }
 }

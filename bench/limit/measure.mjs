@@ -113,7 +113,7 @@ function measureCreation(workload, options, threads) {
 async function measureLayers(workload, { undo, ballast }, command) {
   const disk = await openMeasuredDisk({ undo, ballast });
   try {
-    await ballast.free(stepBytes(workload));
+    await ballast.lend(stepBytes(workload));
     const layers = [];
     for (const index of workload.layers.keys()) {
       const directory = join(disk.directory, `layer-${index}`);

@@ -38,7 +38,7 @@ async function measureConcurrency(options, limits) {
   const { measureConcurrent, workloads, rounds, undo, ballast, say } = options;
   const open = () => openMeasuredDisk({ undo, ballast });
   /** @param {readonly Workload[]} pulled */
-  const beforehand = (pulled) => ballast.free(runBytes(pulled));
+  const beforehand = (pulled) => ballast.lend(runBytes(pulled));
   try {
     say('pull: eight images at the same time');
     const measured = await measureConcurrent({ workloads, rounds, open, beforehand });

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { Ballast, BallastError, runBytes, stepBytes } from '../../bench/ballast.mjs';
 import type { Workload } from '../../bench/contract.js';
 import { InterruptedError, UndoStack } from '../../bench/undo-stack.mjs';
@@ -43,9 +43,13 @@ function openBallast(undo = new UndoStack()): Ballast {
   return ballast;
 }
 
-function expectToHold({ pid }: Ballast, bytes: number): void {
+function residentBytes({ pid }: Ballast): number {
   const status = readFileSync(`/proc/${pid}/status`, 'utf8');
-  const resident = Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) * 1024;
+  return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) * 1024;
+}
+
+function expectToHold(ballast: Ballast, bytes: number): void {
+  const resident = residentBytes(ballast);
   expect(resident).toBeGreaterThanOrEqual(bytes - ROUNDED);
   expect(resident).toBeLessThan(bytes + LITTLE);
 }
@@ -60,41 +64,54 @@ function isAlive({ pid }: Ballast): boolean {
 }
 
 describe('Ballast', () => {
-  test('holds what it has to free, and again afterwards', async () => {
+  test('holds what it has to lend, and again afterwards', async () => {
     const ballast = openBallast();
     await ballast.hold();
     expectToHold(ballast, 0);
 
-    await ballast.free(BYTES);
+    await ballast.lend(BYTES);
     expectToHold(ballast, 0);
     await ballast.hold();
     expectToHold(ballast, BYTES);
 
-    await ballast.free(3 * BYTES);
+    await ballast.lend(3 * BYTES);
     expectToHold(ballast, 0);
     await ballast.hold();
     await ballast.hold();
     expectToHold(ballast, 3 * BYTES);
   });
 
-  test('goes on holding what is more than it has to free', async () => {
+  test('goes on holding what is more than it has to lend', async () => {
     const ballast = openBallast();
-    await ballast.free(BYTES);
-    await ballast.free(3 * BYTES);
+    await ballast.lend(BYTES);
+    await ballast.lend(3 * BYTES);
     for (let run = 0; run < 3; run++) {
-      await ballast.free(BYTES + 0.5);
+      await ballast.lend(BYTES + 0.5);
       expectToHold(ballast, 2 * BYTES);
       // Of two pieces that it took one after the other.
-      await ballast.free(2 * BYTES);
+      await ballast.lend(2 * BYTES);
       expectToHold(ballast, BYTES);
       await ballast.hold();
       expectToHold(ballast, 3 * BYTES);
     }
   });
 
+  test('lends little more than others use up', async () => {
+    const ballast = openBallast();
+    await ballast.lend(16 * BYTES);
+    const atFirst = residentBytes(ballast);
+    expect(atFirst).toBeGreaterThan(8 * BYTES);
+    const used = Array.from({ length: 8 }, () => Buffer.alloc(BYTES, 1));
+    // Other tests take and give memory meanwhile.
+    await vi.waitUntil(() => residentBytes(ballast) < atFirst - 2 * BYTES, { timeout: 10_000 });
+    expect(used).toHaveLength(8);
+    await ballast.hold();
+    expectToHold(ballast, 16 * BYTES);
+  });
+
   test('ends when it is closed', async () => {
     const ballast = openBallast();
-    await ballast.free(BYTES);
+    await ballast.lend(BYTES);
     await ballast.hold();
     expect(isAlive(ballast)).toBe(true);
 
@@ -106,33 +123,33 @@ describe('Ballast', () => {
 
   test('rejects when the process has ended, and when it ends', async () => {
     const idle = openBallast();
-    await idle.free(BYTES);
+    await idle.lend(BYTES);
     process.kill(idle.pid ?? 0, 'SIGKILL');
     await expect(idle.hold()).rejects.toThrow(new BallastError('SIGKILL'));
-    await expect(idle.free(BYTES)).rejects.toThrow(BallastError);
+    await expect(idle.lend(BYTES)).rejects.toThrow(BallastError);
 
     const asked = openBallast();
-    const answer = expect(asked.free(BYTES)).rejects.toThrow(BallastError);
+    const answer = expect(asked.lend(BYTES)).rejects.toThrow(BallastError);
     process.kill(asked.pid ?? 0, 'SIGKILL');
     await answer;
   });
 
   test('says what the process said', async () => {
-    await expect(openBallast().free(2 ** 60)).rejects.toThrow(
+    await expect(openBallast().lend(2 ** 60)).rejects.toThrow(
       /cannot take memory: Cannot allocate/,
     );
   });
 
   test('rejects when it cannot be started', async () => {
     const ballast = new Ballast(new UndoStack(), [join(directory, 'missing')]);
-    await expect(ballast.free(BYTES)).rejects.toThrow(/ENOENT/);
+    await expect(ballast.lend(BYTES)).rejects.toThrow(/ENOENT/);
     await ballast.close();
   });
 
   test('lets nothing begin when everything is being closed', async () => {
     const undo = new UndoStack();
     const { opened: ballast } = await undo.open(async () => openBallast(undo));
-    const answer = expect(ballast.free(BYTES)).rejects.toThrow(InterruptedError);
+    const answer = expect(ballast.lend(BYTES)).rejects.toThrow(InterruptedError);
     expect(await undo.closeAll()).toEqual([]);
     await answer;
     await expect(ballast.hold()).rejects.toThrow(InterruptedError);
@@ -143,12 +160,12 @@ describe('Ballast', () => {
 test('the process ends with its input, as when the benchmark is killed', async () => {
   const child = spawn(program, { stdio: ['pipe', 'pipe', 'inherit'] });
   child.stdin.write(`hold ${BYTES}\n`);
-  expect(String((await once(child.stdout, 'data'))[0])).toBe('held\n');
+  expect(String((await once(child.stdout, 'data'))[0])).toBe('done\n');
   child.stdin.end();
   expect(await once(child, 'exit')).toEqual([0, null]);
 });
 
-test.each(['hold', 'hold 5x', 'hold -5', 'drop'])(
+test.each(['hold', 'hold 5x', 'lend -5', 'drop', 'drop 5'])(
   'the process does not understand "%s"',
   (line) => {
     expect(() => execFileSync(program, { input: `${line}\n`, stdio: 'pipe' })).toThrow(
