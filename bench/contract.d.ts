@@ -215,7 +215,7 @@ export interface ConcurrentSummary {
   readonly eventLoopDelay: EventLoopDelay;
   /** As the process itself saw it. */
   readonly eventLoopDelayWithStandstills: EventLoopDelay;
-  /** How long the machine stood still in each round. */
-  readonly standstillSeconds: readonly number[];
+  /** How long the machine stood still in each round; null where nobody could watch. */
+  readonly standstillSeconds: readonly (number | null)[];
   readonly peakMemoryBytes: number;
 }

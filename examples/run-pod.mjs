@@ -1,12 +1,16 @@
 // Runs a pod from a program: node examples/run-pod.mjs [IMAGE]
-// Needs root. CAIS_ROOT and CAIS_RUN name other directories than /var/lib/cais and /run/cais.
+// Needs root. CAIS_ROOT and CAIS_RUN name other directories than /var/lib/cais and /run/cais, CAIS_CGROUP_PARENT another cgroup than cais.
 import { Engine } from 'cais';
 
 const image = process.argv[2] ?? 'docker.io/library/busybox:latest';
-const { CAIS_ROOT: root, CAIS_RUN: run } = process.env;
+const { CAIS_ROOT: root, CAIS_RUN: run, CAIS_CGROUP_PARENT: cgroupParent } = process.env;
 
 // In TypeScript, and from Node.js 24 on, `await using engine = …` closes it by itself.
-const engine = await Engine.open({ ...(root && { root }), ...(run && { run }) });
+const engine = await Engine.open({
+  ...(root && { root }),
+  ...(run && { run }),
+  ...(cgroupParent && { cgroupParent }),
+});
 try {
   await engine.images.pull(image, {
     onProgress: ({ digest, phase, totalBytes }) => {

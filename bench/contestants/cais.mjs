@@ -191,7 +191,7 @@ export async function measureConcurrent({ workloads, rounds, open, beforehand })
   const chosen = images.slice(0, 8);
   const [first] = small;
   if (first === undefined) throw new Error('There is neither debian nor app to pull');
-  /** @type {{ seconds: number, delays: EventLoopDelay, ownDelays: EventLoopDelay, standstillSeconds: number, peakMemoryBytes: number }[]} */
+  /** @type {{ seconds: number, delays: EventLoopDelay, ownDelays: EventLoopDelay, standstillSeconds: number | null, peakMemoryBytes: number }[]} */
   const results = [];
   for (let round = 0; round < rounds; round++) {
     const disk = await open();
@@ -246,13 +246,14 @@ export async function measureConcurrent({ workloads, rounds, open, beforehand })
 
 /**
  * @param {readonly { readonly endMs: number, readonly delayMs: number }[]} eventLoop
- * @param {readonly Stretch[]} standstills
+ * @param {readonly Stretch[] | undefined} standstills
  */
 function judgeDelays(eventLoop, standstills) {
   return {
     delays: percentiles(eventLoop.map(({ delayMs }) => delayMs)),
-    ownDelays: percentiles(withoutStandstills(eventLoop, standstills)),
-    standstillSeconds: standstills.reduce((sum, [from, to]) => sum + (to - from) / 1000, 0),
+    ownDelays: percentiles(withoutStandstills(eventLoop, standstills ?? [])),
+    standstillSeconds:
+      standstills?.reduce((sum, [from, to]) => sum + (to - from) / 1000, 0) ?? null,
   };
 }
 

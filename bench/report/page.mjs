@@ -190,7 +190,9 @@ function renderConcurrent({ concurrent }, question) {
   return [
     `## ${images.length} pulls at the same time`,
     `${images.join(', ')} by one process: ${formatSeconds(medianSeconds)} s, where the limits add up to ${formatSeconds(sumOfLimitsSeconds)} s. Peak memory ${formatMebibytes(peakMemoryBytes)} MiB.`,
-    `Event loop delay, but for the time in which nothing ran on this machine: ${formatDelays(eventLoopDelay)}; with that time: ${formatDelays(eventLoopDelayWithStandstills)}. The machine stood still for ${standstillSeconds.map(formatSeconds).join(', ')} s of the rounds, as a program of a higher priority on each of its processors saw ([bench/README.md](../README.md)).`,
+    standstillSeconds.every((seconds) => seconds !== null)
+      ? `Event loop delay, but for the time in which nothing ran on this machine: ${formatDelays(eventLoopDelay)}; with that time: ${formatDelays(eventLoopDelayWithStandstills)}. The machine stood still for ${standstillSeconds.map(formatSeconds).join(', ')} s of the rounds, as a program of a higher priority on each of its processors saw ([bench/README.md](../README.md)).`
+      : `Event loop delay: ${formatDelays(eventLoopDelayWithStandstills)}. Nobody saw whether the machine stood still meanwhile: a program with a real-time priority was refused.`,
   ];
 }
 

@@ -31,7 +31,7 @@ LayerPipeline::LayerPipeline(Workers& workers, PipelineOptions options)
       options_(std::move(options)),
       // Decompression first: it is the longest of the stages that cannot be divided.
       intake_(workers, StageOptions(Urgency::kLater, &LayerPipeline::Intake)),
-      hash_blob_(workers, StageOptions(Urgency::kDigest, &LayerPipeline::HashBlob)),
+      hash_blob_(workers, StageOptions(Urgency::kRareDigest, &LayerPipeline::HashBlob)),
       decode_(workers, StageOptions(Urgency::kSoon, &LayerPipeline::Decode)),
       follow_(workers, StageOptions(Urgency::kSoon, &LayerPipeline::Follow)),
       hash_tar_(workers, StageOptions(Urgency::kDigest, &LayerPipeline::HashTar)),

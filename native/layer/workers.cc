@@ -111,6 +111,11 @@ Stage* Workers::Take(Stage::Urgency urgency) {
   return stage;
 }
 
+Stage* Workers::TakeDigest() {
+  Stage* const rare = Take(Stage::Urgency::kRareDigest);
+  return rare != nullptr ? rare : Take(Stage::Urgency::kDigest);
+}
+
 Stage* Workers::TakeNext() {
   if (Stage* const first = Take(Stage::Urgency::kFirst); first != nullptr) return first;
   const auto turn = [](const std::deque<Posted>& queue) {
@@ -143,7 +148,7 @@ void Workers::Run(Stage* stage) {
   if (stage->digest_piece_ != nullptr) {
     {
       std::lock_guard lock(mutex_);
-      other = Take(Stage::Urgency::kDigest);
+      other = TakeDigest();
     }
     if (other != nullptr) other->BeginStep();
     if (other != nullptr && other->digest_piece_ != nullptr) {

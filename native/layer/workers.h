@@ -40,8 +40,10 @@ class Stage {
     // For stages whose steps do nothing but call Digest(). They come last, so that there are two of
     // them, of whatever layers, as often as possible: a worker then does both at once.
     kDigest,
+    // The same for those with a few pieces only, which can wait until there is another one.
+    kRareDigest,
   };
-  static constexpr std::array<uint64_t, 4> kLag = {0, 0, 2, 4};
+  static constexpr std::array<uint64_t, 5> kLag = {0, 0, 2, 4, 24};
 
   struct Options {
     Urgency urgency;
@@ -112,6 +114,7 @@ class Workers {
   // The next stage of all, or of this kind; null when there is none. Under mutex_.
   Stage* TakeNext();
   Stage* Take(Stage::Urgency urgency);
+  Stage* TakeDigest();
 
   std::mutex mutex_;
   std::condition_variable posted_;

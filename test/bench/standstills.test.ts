@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { percentiles, watchEventLoop } from '../../bench/event-loop-delays.mjs';
-import { commonStretches, withoutStandstills } from '../../bench/standstills.mjs';
+import { commonStretches, watchStandstills, withoutStandstills } from '../../bench/standstills.mjs';
 
 describe('commonStretches()', () => {
   test('is where all processors were late', () => {
@@ -62,4 +62,10 @@ test('watchEventLoop() sees what blocks the loop, and when', async () => {
   expect(worst.delayMs).toBeGreaterThan(45);
   expect(worst.endMs).toBeGreaterThan(from + 49);
   expect(worst.endMs - worst.delayMs).toBeLessThan(from + 10);
+});
+
+test('watchStandstills() gives nothing where its program is refused, as without the right to a real-time priority', async () => {
+  expect(await watchStandstills(['false']).stop()).toBeUndefined();
+  const output = JSON.stringify({ processors: [[[1, 5]], [[2, 6]]] });
+  expect(await watchStandstills(['echo', output]).stop()).toEqual([[2, 5]]);
 });
