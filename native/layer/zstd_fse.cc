@@ -76,32 +76,23 @@ const char* ReadFseDistribution(std::string_view& input, unsigned max_log, unsig
   return nullptr;
 }
 
-void BuildFseStates(const FseDistribution& distribution, FseState* states) {
+void SpreadFseSymbols(const FseDistribution& distribution, uint8_t* symbols, uint16_t* numbers) {
   const unsigned size = 1u << distribution.log;
-  // How many states of each symbol have been numbered.
-  uint16_t next[kMaxFseSymbols];
   unsigned high = size;
   for (unsigned symbol = 0; symbol < distribution.symbols; ++symbol) {
     const int count = distribution.counts[symbol];
-    next[symbol] = static_cast<uint16_t>(count == -1 ? 1 : count);
-    if (count == -1) states[--high].symbol = static_cast<uint8_t>(symbol);
+    numbers[symbol] = static_cast<uint16_t>(count == -1 ? 1 : count);
+    if (count == -1) symbols[--high] = static_cast<uint8_t>(symbol);
   }
   const unsigned step = (size >> 1) + (size >> 3) + 3;
   unsigned place = 0;
   for (unsigned symbol = 0; symbol < distribution.symbols; ++symbol) {
     for (int i = 0; i < distribution.counts[symbol]; ++i) {
-      states[place].symbol = static_cast<uint8_t>(symbol);
+      symbols[place] = static_cast<uint8_t>(symbol);
       do {
         place = (place + step) & (size - 1);
       } while (place >= high);
     }
-  }
-  for (unsigned i = 0; i < size; ++i) {
-    FseState& state = states[i];
-    const unsigned number = next[state.symbol]++;
-    state.bits =
-        static_cast<uint8_t>(distribution.log + 1 - static_cast<unsigned>(std::bit_width(number)));
-    state.base = static_cast<uint16_t>((number << state.bits) - size);
   }
 }
 

@@ -1,8 +1,11 @@
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
+
+#include "layer/processor.h"
 
 namespace cais {
 
@@ -31,7 +34,24 @@ struct FseState {
   uint16_t base;
 };
 
-// Makes the 2^log states. Whatever bits come, a next state is one of them.
-void BuildFseStates(const FseDistribution& distribution, FseState* states);
+// The symbol of each of the 2^log states, and the number of the first state of each symbol, which
+// the others follow in order.
+void SpreadFseSymbols(const FseDistribution& distribution, uint8_t* symbols, uint16_t* numbers);
+
+// Calls `make(index, state)` for each of the 2^log states. Whatever bits come, a next state is one
+// of them.
+template <typename Make>
+CAIS_INLINE void MakeFseStates(const FseDistribution& distribution, Make make) {
+  uint8_t symbols[1 << kMaxFseLog];
+  uint16_t numbers[kMaxFseSymbols];
+  SpreadFseSymbols(distribution, symbols, numbers);
+  const unsigned size = 1u << distribution.log;
+  for (unsigned i = 0; i < size; ++i) {
+    const unsigned number = numbers[symbols[i]]++;
+    const unsigned bits = distribution.log + 1 - static_cast<unsigned>(std::bit_width(number));
+    make(i, FseState{symbols[i], static_cast<uint8_t>(bits),
+                     static_cast<uint16_t>((number << bits) - size)});
+  }
+}
 
 }  // namespace cais

@@ -22,7 +22,7 @@ size_t ReadWeights(std::string_view input, uint8_t (&weights)[kMaxSymbols]) {
   FseDistribution distribution;
   if (ReadFseDistribution(input, kMaxWeightLog, kMaxFseSymbols, distribution) != nullptr) return 0;
   FseState states[1 << kMaxWeightLog];
-  BuildFseStates(distribution, states);
+  MakeFseStates(distribution, [&states](unsigned i, const FseState& state) { states[i] = state; });
   BackwardBits bits;
   if (!bits.Begin(input)) return 0;
   std::array<uint64_t, 2> place{bits.Take(distribution.log), bits.Take(distribution.log)};

@@ -128,15 +128,31 @@ constexpr Code kLiteralCode = {kLiteralMeanings, kLiteralCodes, 9, kPredefinedLi
 constexpr Code kMatchCode = {kMatchMeanings, kMatchCodes, 9, kPredefinedMatches};
 constexpr Code kDistanceCode = {kDistanceMeanings.data(), kDistanceCodes, 8, kPredefinedDistances};
 
+CAIS_INLINE void MakeStates(const Code& code, const FseDistribution& distribution, State* to) {
+  MakeFseStates(
+      distribution, [&code, to ](unsigned i, const FseState& state) __attribute__((always_inline)) {
+        const Meaning& meaning = code.meanings[state.symbol];
+        to[i] = {state.base, meaning.bits, state.bits, meaning.base};
+      });
+}
+
+void MakeStatesAnywhere(const Code& code, const FseDistribution& distribution, State* to) {
+  MakeStates(code, distribution, to);
+}
+
+#ifdef __x86_64__
+CAIS_AVX2 void MakeStatesWithAvx2(const Code& code, const FseDistribution& distribution,
+                                  State* to) {
+  MakeStates(code, distribution, to);
+}
+#endif
+
 void BuildStates(const Code& code, const FseDistribution& distribution, State* to, unsigned& log) {
-  FseState states[1 << kMaxFseLog];
-  BuildFseStates(distribution, states);
   log = distribution.log;
-  for (size_t i = 0; i < size_t{1} << log; ++i) {
-    const FseState& state = states[i];
-    const Meaning& meaning = code.meanings[state.symbol];
-    to[i] = {state.base, meaning.bits, state.bits, meaning.base};
-  }
+#ifdef __x86_64__
+  if (UseAvx2()) return MakeStatesWithAvx2(code, distribution, to);
+#endif
+  MakeStatesAnywhere(code, distribution, to);
 }
 
 // One of the three tables. `has` says whether the one from before may be used again.
