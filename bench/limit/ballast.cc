@@ -36,7 +36,7 @@ size_t UsedBytes() {
   static const int fd = open("/proc/meminfo", O_RDONLY | O_CLOEXEC);
   if (fd < 0) Fail("cannot open /proc/meminfo");
   std::array<char, 8192> buffer{};
-  const ssize_t got = pread(fd, buffer.data(), buffer.size(), 0);
+  const ssize_t got = pread(fd, buffer.data(), buffer.size() - 1, 0);
   if (got < 0) Fail("cannot read /proc/meminfo");
   const std::string_view text(buffer.data(), static_cast<size_t>(got));
   size_t kibibytes = 0;

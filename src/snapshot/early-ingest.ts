@@ -1,22 +1,15 @@
-import type { Config } from '../config.js';
 import { type Digest, digestHex } from '../digest.js';
-import type { LayerForm, LayerResult, NativeBinding } from '../native.js';
+import type { LayerResult } from '../native.js';
 import type { LayerDurability } from './layer-durability.js';
 import type { LayerFiles } from './layer-files.js';
-import { type LayerSource, runLayerJob } from './layer-ingest.js';
+import { type LayerJobRun, runLayerJob } from './layer-ingest.js';
 import type { LayerLocks } from './layer-lock.js';
 
-export interface EarlyIngestOptions {
-  readonly native: Pick<NativeBinding, 'LayerJob'>;
-  readonly config: Pick<Config, 'limits'>;
-  readonly form: LayerForm;
+export interface EarlyIngestOptions
+  extends Pick<LayerJobRun, 'native' | 'config' | 'form' | 'digest' | 'sizeBytes' | 'source'> {
   readonly files: LayerFiles;
   readonly locks: LayerLocks;
   readonly durability: Pick<LayerDurability, 'duringFetch'>;
-  /** Of the compressed bytes. */
-  readonly digest: Digest;
-  readonly sizeBytes: number;
-  readonly source: LayerSource;
 }
 
 /** What an early ingest has made: `layer` and `blob` in a directory that is its own until it is discarded. */

@@ -175,6 +175,12 @@ describe('a diff ID that follows', () => {
     expect(await failureOf(written(blob).job.finish())).toMatch(/^DIFF_ID_MISMATCH: .*nobody said/);
   });
 
+  test('is a string', async () => {
+    const { job } = written(gzipSync(tar));
+    expect(() => job.finish(5 as unknown as string)).toThrow(TypeError);
+    expect(await job.finish(digestOf(tar))).toMatchObject({ entries: 4 });
+  });
+
   test('cannot follow a file', async () => {
     const path = join(root, 'blob');
     writeFileSync(path, gzipSync(tar));

@@ -59,6 +59,18 @@ describe.each(['image', 'directory'] as const)('a layer begun early in %s form',
     while (!isTime()) await delay(2);
   };
 
+  /** An ingest of a layer begun early, whose source is being asked, and how its caller leaves. */
+  async function ingestUntilLeft() {
+    const leaving = new AbortController();
+    const left = root.store.ingest({
+      ...options(),
+      source: { pour: source.pour, early: begin() },
+      signal: leaving.signal,
+    });
+    await until(() => source.pours > 0);
+    return { left, leave: () => leaving.abort(new Error('left')) };
+  }
+
   test('is compared with its diff ID and published when that comes', async () => {
     source.open();
     const early = begin();
@@ -146,21 +158,14 @@ describe.each(['image', 'directory'] as const)('a layer begun early in %s form',
   });
 
   test('is discarded by a caller who joins another one, and lives on when its own caller leaves', async () => {
-    const leaving = new AbortController();
-    const early = begin();
-    const left = root.store.ingest({
-      ...options(),
-      source: { pour: source.pour, early },
-      signal: leaving.signal,
-    });
-    await until(() => source.pours > 0);
+    const { left, leave } = await ingestUntilLeft();
     const elsewhere = root.store.begin({ ...options(), source });
     const joined = root.store.ingest({
       ...options(),
       source: { pour: source.pour, early: elsewhere },
     });
     await delay(10);
-    leaving.abort(new Error('left'));
+    leave();
     await expect(left).rejects.toThrow('left');
     source.open();
     await joined;
@@ -169,15 +174,8 @@ describe.each(['image', 'directory'] as const)('a layer begun early in %s form',
   });
 
   test('ends when all who wait for it leave', async () => {
-    const leaving = new AbortController();
-    const early = begin();
-    const left = root.store.ingest({
-      ...options(),
-      source: { pour: source.pour, early },
-      signal: leaving.signal,
-    });
-    await until(() => source.pours > 0);
-    leaving.abort(new Error('left'));
+    const { left, leave } = await ingestUntilLeft();
+    leave();
     await expect(left).rejects.toThrow('left');
     await until(() => leftInIngest().length === 0);
     expect(source.isEnded).toBe(true);
