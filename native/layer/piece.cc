@@ -97,6 +97,11 @@ PieceRef PieceQueue::TryPop(bool& ended) {
   return piece;
 }
 
+size_t PieceQueue::size() {
+  std::lock_guard lock(mutex_);
+  return pieces_.size();
+}
+
 void PieceQueue::Stop() {
   std::deque<PieceRef> dropped;
   std::lock_guard lock(mutex_);

@@ -79,6 +79,7 @@ class PieceQueue {
   void Close();
   // The next piece; null when there is none now. `ended` is set when there will be none again.
   PieceRef TryPop(bool& ended);
+  size_t size();
   // Drops what is in it, for ever.
   void Stop();
 

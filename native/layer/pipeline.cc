@@ -20,6 +20,9 @@ namespace {
 constexpr size_t kPieceBytes = 512 << 10;
 constexpr size_t kBlobPieces = 4;
 constexpr size_t kTarPieces = 8;
+// With so many left to digest, the tar's digest is what the other stages wait for: bytes that are
+// quick to decompress are decompressed faster than a core can digest them.
+constexpr size_t kDuePieces = kTarPieces / 2;
 // The first piece from a network is handed over early, and each one after it has twice its size:
 // nobody has anything to do before it comes.
 constexpr size_t kFirstPieceBytes = 64 << 10;
@@ -325,7 +328,7 @@ Status LayerPipeline::OpenDecoder(std::string_view first_bytes) {
     if (!decompressor.ok()) return std::move(decompressor.failure());
     decompressor_ = std::move(decompressor.value());
     // In one part it takes as long as all others together: they catch up when it has no room left.
-    if (!decompressor_->is_divided()) decode_.GoFirst();
+    if (!decompressor_->is_divided()) decode_.SetUrgency(Urgency::kFirst);
   }
   // Only now: it ends when there is nothing to follow.
   follow_.Wake();
@@ -420,6 +423,8 @@ Status LayerPipeline::PublishTar(PieceRef piece) {
 Result<LayerPipeline::Step> LayerPipeline::HashTar() {
   bool ended = false;
   if (PieceRef piece = hash_tar_queue_.TryPop(ended); piece != nullptr) {
+    hash_tar_.SetUrgency(hash_tar_queue_.size() < kDuePieces ? Urgency::kDigest
+                                                             : Urgency::kDueDigest);
     hash_tar_.Digest(tar_sha256_, std::move(piece));
     return Step::kMore;
   }

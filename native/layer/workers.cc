@@ -112,12 +112,17 @@ Stage* Workers::Take(Stage::Urgency urgency) {
 }
 
 Stage* Workers::TakeDigest() {
-  Stage* const rare = Take(Stage::Urgency::kRareDigest);
-  return rare != nullptr ? rare : Take(Stage::Urgency::kDigest);
+  using enum Stage::Urgency;
+  for (const Stage::Urgency kind : {kRareDigest, kDueDigest, kDigest}) {
+    if (Stage* const stage = Take(kind); stage != nullptr) return stage;
+  }
+  return nullptr;
 }
 
 Stage* Workers::TakeNext() {
-  if (Stage* const first = Take(Stage::Urgency::kFirst); first != nullptr) return first;
+  for (const Stage::Urgency kind : {Stage::Urgency::kFirst, Stage::Urgency::kDueDigest}) {
+    if (Stage* const stage = Take(kind); stage != nullptr) return stage;
+  }
   const auto turn = [](const std::deque<Posted>& queue) {
     return queue.empty() ? std::numeric_limits<uint64_t>::max() : queue.front().turn;
   };

@@ -28,13 +28,15 @@ class Stage {
     kWait,  // nothing to do until somebody calls Wake
     kEnd,   // never anything again
   };
-  // Who goes first of all that have something to do. But for the first kind that is who was woken
-  // first, as if the others had been woken some steps later (kLag). So stages at the end of a row
-  // take what comes before the row is full: with a full one everybody waits for the next piece to
-  // go through, and most of the time only one core has work.
+  // Who goes first of all that have something to do. But for the first two kinds that is who was
+  // woken first, as if the others had been woken some steps later (kLag). So stages at the end of a
+  // row take what comes before the row is full: with a full one everybody waits for the next piece
+  // to go through, and most of the time only one core has work.
   enum class Urgency {
     // Before all others. For a stage that all the others wait for: it may keep a core to itself.
     kFirst,
+    // A digest that others wait for, or soon would.
+    kDueDigest,
     kSoon,
     kLater,
     // For stages whose steps do nothing but call Digest(). They come last, so that there are two of
@@ -43,7 +45,7 @@ class Stage {
     // The same for those with a few pieces only, which can wait until there is another one.
     kRareDigest,
   };
-  static constexpr std::array<uint64_t, 5> kLag = {0, 0, 2, 4, 24};
+  static constexpr std::array<uint64_t, 6> kLag = {0, 0, 0, 2, 4, 24};
 
   struct Options {
     Urgency urgency;
@@ -62,8 +64,8 @@ class Stage {
   void Wake();
   // In a step, which then answers kMore: has `piece` put into `digest` before the next step.
   void Digest(Sha256& digest, PieceRef piece);
-  // In a step: of the first kind from now on.
-  void GoFirst() { urgency_ = Urgency::kFirst; }
+  // In a step: of this kind from its end on.
+  void SetUrgency(Urgency urgency) { urgency_ = urgency; }
 
  private:
   friend class Workers;
