@@ -6,9 +6,6 @@
 
 #include <cstddef>
 
-// Takes that much memory from the kernel and touches it. `munmap` gives it back.
-[[nodiscard]] void* TakeMemory(size_t bytes);
-
 // Takes that much memory and gives it back, so that the machine has it.
 void MakeMemoryResident(size_t bytes);
 
