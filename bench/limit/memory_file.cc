@@ -4,9 +4,7 @@
 #include <sys/mount.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
-#include <span>
 #include <string>
 #include <vector>
 
