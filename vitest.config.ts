@@ -44,6 +44,7 @@ export default defineConfig({
         test: {
           name: 'vm',
           pool: 'forks',
+          maxWorkers: 1,
           env,
           include: ['test/vm/*.test.ts'],
           testTimeout: MACHINE_TIMEOUT_MS,

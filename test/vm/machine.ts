@@ -20,7 +20,8 @@ export interface MachineOutput {
 }
 
 /** tsc=reliable: the emulated clock passes no calibration and the kernel would go on to measure it. */
-const KERNEL_PARAMETERS = 'console=ttyS0 quiet panic=-1 rw tsc=reliable mitigations=off';
+const KERNEL_PARAMETERS =
+  'console=ttyS0 quiet panic=-1 rw tsc=reliable mitigations=off softlockup_all_cpu_backtrace=1';
 
 /** A processor of the guest that has not left its kernel for so long will not: the host is never still for as long. */
 const LOCKUP_SECONDS = 120;
@@ -54,7 +55,7 @@ export async function runMachine(options: MachineOptions): Promise<MachineOutput
       ],
       ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot', '-nic', 'none'],
       ...['-kernel', options.kernelPath, '-initrd', options.initramfsPath],
-      ...['-append', `${KERNEL_PARAMETERS} softlockup_all_cpu_backtrace=1`],
+      ...['-append', KERNEL_PARAMETERS],
       ...['-serial', `file:${consolePath}`, '-serial', `file:${resultsPath}`],
       ...options.disks.flatMap((path) => [
         '-drive',
@@ -76,10 +77,11 @@ export async function runMachine(options: MachineOptions): Promise<MachineOutput
   const [code, signal] = await new Promise<[number | null, string | null]>((resolve, reject) => {
     child.once('error', reject);
     child.once('exit', (...result) => resolve(result));
+  }).finally(() => {
+    clearTimeout(timer);
+    clearInterval(watch);
+    process.removeListener('exit', killWithUs);
   });
-  clearTimeout(timer);
-  clearInterval(watch);
-  process.removeListener('exit', killWithUs);
 
   const output = { console: readLog(consolePath), results: readLog(resultsPath) };
   if (code !== 0) {
