@@ -192,9 +192,9 @@ export class ContainerRunner {
       message: `Back-off ${formatDuration(delayMs)} restarting failed container ${container.name}`,
       container: container.name,
     });
-    const until = Date.now() + delayMs;
-    while (!this.#isToEnd() && Date.now() < until) {
-      const step = Math.min(STOP_REQUEST_POLL_MS, until - Date.now());
+    const until = performance.now() + delayMs;
+    while (!this.#isToEnd() && performance.now() < until) {
+      const step = Math.min(STOP_REQUEST_POLL_MS, until - performance.now());
       // Aborted by stop; the loop looks at the signal.
       await sleep(step, undefined, { signal: this.#stopping.signal }).catch(() => undefined);
     }

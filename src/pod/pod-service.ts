@@ -300,8 +300,8 @@ export class PodService {
 
   /** The pod's worker, if it lives in another process, sees the end too and tidies up: two at once would only collide. */
   async #awaitOwner(uid: string): Promise<void> {
-    const deadline = Date.now() + OWNER_TIDY_MS;
-    while (Date.now() < deadline) {
+    const deadline = performance.now() + OWNER_TIDY_MS;
+    while (performance.now() < deadline) {
       const record = this.#records.get(uid);
       if (record === undefined || isEnded(record.phase) || !hasLivingOwner(record)) return;
       await sleep(OWNER_POLL_MS);

@@ -317,8 +317,8 @@ export class SandboxService {
   /** The supervisor closed our connection: it has ended, or is about to. */
   async #supervisorClosed(id: string): Promise<void> {
     const supervisor = this.get(id)?.supervisor;
-    const deadline = Date.now() + SUPERVISOR_EXIT_MS;
-    while (supervisor !== undefined && isAlive(supervisor) && Date.now() < deadline) {
+    const deadline = performance.now() + SUPERVISOR_EXIT_MS;
+    while (supervisor !== undefined && isAlive(supervisor) && performance.now() < deadline) {
       await delay(POLL_MS);
     }
     // Still there, so it is not dead but no longer talks to us; whoever needs it next connects again.

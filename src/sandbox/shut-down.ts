@@ -15,10 +15,10 @@ export async function shutDown(
     return;
   }
   await client.stop({ signal: 15 });
-  const deadline = Date.now() + graceMs;
+  const deadline = performance.now() + graceMs;
   const isRunning = async () =>
     (await client.status()).containers.some(({ state }) => state !== 'exited');
-  while (Date.now() < deadline && (await isRunning())) {
+  while (performance.now() < deadline && (await isRunning())) {
     await delay(POLL_MS, undefined, signal === undefined ? {} : { signal });
   }
   await client.stop({ signal: 9 });

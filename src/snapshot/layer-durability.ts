@@ -48,7 +48,7 @@ export class LayerDurability {
   }
 
   schedule(publication: Publication): void {
-    this.#waiting.push({ ...publication, since: Date.now() });
+    this.#waiting.push({ ...publication, since: performance.now() });
     this.#wake();
   }
 
@@ -79,7 +79,7 @@ export class LayerDurability {
   #wake(): void {
     const [oldest] = this.#waiting;
     if (oldest === undefined) return;
-    const patienceMs = Math.max(0, oldest.since + this.#maxWaitMs - Date.now());
+    const patienceMs = Math.max(0, oldest.since + this.#maxWaitMs - performance.now());
     clearTimeout(this.#timer);
     const delayMs = this.#fetches === 0 ? Math.min(this.#quietMs, patienceMs) : patienceMs;
     // A process that has nothing else to do ends.

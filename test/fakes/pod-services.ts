@@ -94,7 +94,9 @@ export class FakePodServices implements PodServices {
       this.journal.push(`start ${name}`);
       const path = join(this.#logDirectory(container), container.config.logPath ?? '');
       await mkdir(dirname(path), { recursive: true });
-      const time = new Date().toISOString().replace('Z', '000000Z');
+      // The machine's own clock may be set back between two containers, whose logs would then change places.
+      const now = performance.timeOrigin + performance.now();
+      const time = new Date(now).toISOString().replace('Z', '000000Z');
       await appendFile(path, output.map((line) => `${time} stdout F ${line}\n`).join(''));
       const file = container.config.mounts.find(
         ({ containerPath }) => containerPath === '/dev/termination-log',

@@ -35,6 +35,17 @@ test('waits while something is fetched, but not for ever', async () => {
   expect(synced).toEqual(['a']);
 });
 
+test('waits no longer when the clock of the machine is set back', async () => {
+  const durability = new LayerDurability(native, { quietMs: 500, maxWaitMs: 5000 });
+  void durability.duringFetch(() => new Promise(() => undefined));
+  durability.schedule({ files: ['a'] });
+  vi.setSystemTime(Date.now() - 3_600_000);
+  // Looks at the time again.
+  await durability.duringFetch(async () => undefined);
+  await vi.advanceTimersByTimeAsync(5000);
+  expect(synced).toEqual(['a']);
+});
+
 test('a file that is gone keeps nothing else from the disk', async () => {
   const failing = { ...native, syncFile: () => Promise.reject(new Error('ENOENT')) };
   const durability = new LayerDurability(failing);
