@@ -31,13 +31,15 @@ export interface WritableLayerUsage {
 }
 
 /** A tree may be large: walking it for each of many callers would be most of the machine's work. */
-const FRESH_NANOS = 10_000_000_000n;
+const FRESH_MS = 10_000;
 /** How long a caller waits for a new measurement when there is an older one. */
 const PATIENCE_MS = 100;
-const SWEEP_INTERVAL_NANOS = 60_000_000_000n;
+const SWEEP_INTERVAL_MS = 60_000;
 
 interface Measurement {
   last?: WritableLayerUsage;
+  /** When `last` came, by the monotonic clock. */
+  measuredAtMs?: number;
   pending?: Promise<WritableLayerUsage | undefined>;
 }
 
@@ -46,7 +48,7 @@ export class ContainerStatsReader {
   readonly #parts: Pick<ContainerParts, 'config' | 'containers' | 'native' | 'snapshotter'>;
   readonly #usage: CgroupUsageReader;
   readonly #layers = new Map<string, Measurement>();
-  #sweptAtNanos = 0n;
+  #sweptAtMs = 0;
 
   constructor(parts: Pick<ContainerParts, 'config' | 'containers' | 'native' | 'snapshotter'>) {
     this.#parts = parts;
@@ -73,20 +75,24 @@ export class ContainerStatsReader {
 
   async #writableLayer(id: string): Promise<WritableLayerUsage | undefined> {
     const known = this.#layers.get(id) ?? {};
-    if (known.last !== undefined && now() - known.last.atNanos < FRESH_NANOS) return known.last;
+    const { last, measuredAtMs = 0 } = known;
+    if (last !== undefined && performance.now() - measuredAtMs < FRESH_MS) return last;
     this.#layers.set(id, known);
     known.pending ??= this.#measure(id)
       .then((usage) => {
-        if (usage === undefined) this.#layers.delete(id);
-        else known.last = usage;
+        if (usage === undefined) {
+          this.#layers.delete(id);
+        } else {
+          known.last = usage;
+          known.measuredAtMs = performance.now();
+        }
         return usage;
       })
       .finally(() => {
         delete known.pending;
         this.#forgetRemoved();
       });
-    if (known.last === undefined) return known.pending;
-    return beforeLong(known.pending, known.last);
+    return last === undefined ? known.pending : beforeLong(known.pending, last);
   }
 
   async #measure(id: string): Promise<WritableLayerUsage | undefined> {
@@ -116,8 +122,8 @@ export class ContainerStatsReader {
 
   /** At most once a minute: it asks for every container. */
   #forgetRemoved(): void {
-    if (now() - this.#sweptAtNanos < SWEEP_INTERVAL_NANOS) return;
-    this.#sweptAtNanos = now();
+    if (performance.now() - this.#sweptAtMs < SWEEP_INTERVAL_MS) return;
+    this.#sweptAtMs = performance.now();
     for (const [id, { pending }] of this.#layers) {
       if (pending === undefined && !this.#parts.containers.has(id)) this.#layers.delete(id);
     }

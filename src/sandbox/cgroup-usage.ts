@@ -44,13 +44,14 @@ export const NO_USAGE: CgroupStats = {
 };
 
 /** Shorter windows say more about the moment of the reading than about the container. */
-const SHORTEST_WINDOW_NANOS = 1_000_000_000n;
+const SHORTEST_WINDOW_MS = 1000;
 /** Readings of this age are forgotten when there are many: nobody asks for that cgroup any more. */
-const FORGOTTEN_AFTER_NANOS = 600_000_000_000n;
+const FORGOTTEN_AFTER_MS = 600_000;
 const MANY_READINGS = 1024;
 
 interface Reading {
-  readonly atNanos: bigint;
+  /** By the monotonic clock: the machine's own may be set meanwhile. */
+  readonly atMs: number;
   readonly cpuUsageNanos: number;
   readonly rate: number;
 }
@@ -109,21 +110,22 @@ export class CgroupUsageReader {
     now: { readonly atNanos: bigint; readonly sinceNanos: bigint; readonly cpuUsageNanos: number },
   ): number {
     const last = this.#readings.get(cgroup);
-    const from = last ?? { atNanos: now.sinceNanos, cpuUsageNanos: 0 };
-    const windowNanos = now.atNanos - from.atNanos;
-    if (last !== undefined && windowNanos < SHORTEST_WINDOW_NANOS) return last.rate;
-    const usedNanos = Math.max(0, now.cpuUsageNanos - from.cpuUsageNanos);
-    // The clock may have been set back, and a container may be younger than its clock's tick.
-    const rate = windowNanos <= 0n ? 0 : Math.round((usedNanos * 1e9) / Number(windowNanos));
-    this.#forgetOld(now.atNanos);
-    this.#readings.set(cgroup, { atNanos: now.atNanos, cpuUsageNanos: now.cpuUsageNanos, rate });
+    const atMs = performance.now();
+    const windowMs =
+      last === undefined ? Number(now.atNanos - now.sinceNanos) / 1e6 : atMs - last.atMs;
+    if (last !== undefined && windowMs < SHORTEST_WINDOW_MS) return last.rate;
+    const usedNanos = Math.max(0, now.cpuUsageNanos - (last?.cpuUsageNanos ?? 0));
+    // The clock may have been set back since the start, and a container may be younger than its clock's tick.
+    const rate = windowMs <= 0 ? 0 : Math.round((usedNanos * 1000) / windowMs);
+    this.#forgetOld(atMs);
+    this.#readings.set(cgroup, { atMs, cpuUsageNanos: now.cpuUsageNanos, rate });
     return rate;
   }
 
-  #forgetOld(atNanos: bigint): void {
+  #forgetOld(atMs: number): void {
     if (this.#readings.size < MANY_READINGS) return;
     for (const [cgroup, reading] of this.#readings) {
-      if (atNanos - reading.atNanos > FORGOTTEN_AFTER_NANOS) this.#readings.delete(cgroup);
+      if (atMs - reading.atMs > FORGOTTEN_AFTER_MS) this.#readings.delete(cgroup);
     }
   }
 }

@@ -75,6 +75,18 @@ describe('CgroupUsageReader', () => {
     expect(await rate()).toBe(0);
   });
 
+  it('rates do not stand still when the clock of the machine is set back', async () => {
+    let cpuUsageNanos = 2e9;
+    const reader = new CgroupUsageReader({
+      readCgroupStats: async () => ({ ...NO_USAGE, cpuUsageNanos }),
+    });
+    expect((await reader.read('a', options)).cpuUsageNanoCores).toBe(5e8);
+    vi.setSystemTime(Date.now() - 3_600_000);
+    vi.advanceTimersByTime(1000);
+    cpuUsageNanos += 1e9;
+    expect((await reader.read('a', options)).cpuUsageNanoCores).toBe(1e9);
+  });
+
   it('what is left up to the limits, and zeros for what is gone', async () => {
     const limited = { memoryLimitBytes: 100, memoryWorkingSetBytes: 30 };
     const swap = { memorySwapLimitBytes: 50, memorySwapBytes: 60 };
