@@ -257,7 +257,7 @@ describe('times', () => {
   });
 
   test('a connection on which nothing moves is closed, one that pings is not', async () => {
-    const { server, backend } = await startRig({ idleMs: 500 });
+    const { server, backend } = await startRig({ idleMs: 2000 });
     const start = async () => {
       const client = await connectSpdy(server.execUrl(execRequest(['cat'], { stdin: true })));
       await client.openAll('error', 'stdin', 'stdout', 'stderr');
