@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <memory>
+#include <set>
 
 #include "kernel/cgroup.h"
 #include "kernel/control_file.h"
@@ -41,6 +42,26 @@ void CountDescriptors(const std::string& process, ProcessCounts* counts) {
     const std::string_view shown(target, length > 0 ? static_cast<size_t>(length) : 0);
     if (shown.starts_with(kSocket)) ++counts->sockets;
   }
+}
+
+// A process of the container may raise its own score again and again.
+constexpr int kMaxScoreRounds = 10;
+// From a fork's copy of the score until the new process is in its cgroup, with room to spare: some
+// 100 us and 15 ms for each GiB of small pages, more where it loses its processor in between.
+constexpr useconds_t kForkMicros = 100'000;
+
+enum class ScoreStep : uint8_t { kHadIt, kChanged, kRefused, kGone };
+
+Result<ScoreStep> GiveScore(pid_t pid, int score) {
+  const std::string file = "/proc/" + std::to_string(pid) + "/oom_score_adj";
+  Result<int64_t> current = ReadControlNumber(file);
+  if (current.ok() && current.value() == score) return ScoreStep::kHadIt;
+  Status written = current.ok() ? WriteControl(file, std::to_string(score)) : current.failure();
+  if (written.ok()) return ScoreStep::kChanged;
+  if (IsGone(written.failure())) return ScoreStep::kGone;
+  const int error = written.failure().error;
+  if (error == EACCES || error == EPERM) return ScoreStep::kRefused;
+  return written.failure();
 }
 
 }  // namespace
@@ -98,14 +119,22 @@ Status SetOomScore(const std::string& path, int score) {
   Result<CgroupMounts> layout = ReadCgroupMounts();
   if (!layout.ok()) return layout.failure();
   const std::string directory = layout.value().All().back().mountpoint + "/" + path;
-  Result<std::vector<pid_t>> pids = ListProcesses(directory);
-  if (!pids.ok()) return pids.failure();
-  for (const pid_t pid : pids.value()) {
-    const std::string file = "/proc/" + std::to_string(pid) + "/oom_score_adj";
-    Status written = WriteControl(file, std::to_string(score));
-    const bool kept =
-        !written.ok() && (written.failure().error == EACCES || written.failure().error == EPERM);
-    if (!written.ok() && !kept && !IsGone(written.failure())) return written;
+  std::set<pid_t> kept;
+  for (int round = 0; round < kMaxScoreRounds; ++round) {
+    Result<std::vector<pid_t>> pids = ListProcesses(directory);
+    // All have ended meanwhile.
+    if (!pids.ok() && round > 0 && IsGone(pids.failure())) break;
+    if (!pids.ok()) return pids.failure();
+    bool changed = false;
+    for (const pid_t pid : pids.value()) {
+      if (kept.contains(pid)) continue;
+      Result<ScoreStep> step = GiveScore(pid, score);
+      if (!step.ok()) return step.failure();
+      if (step.value() == ScoreStep::kRefused) kept.insert(pid);
+      if (step.value() == ScoreStep::kChanged) changed = true;
+    }
+    if (!changed) break;
+    usleep(kForkMicros);
   }
   return Done{};
 }

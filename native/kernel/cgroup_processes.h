@@ -25,9 +25,11 @@ Result<std::vector<pid_t>> ListProcesses(const std::string& directory);
 // What ends meanwhile is not counted.
 Result<ProcessCounts> CountProcesses(const std::string& directory);
 
-// Sets oom_score_adj of every process in the cgroup `path` (as in cgroup.h). Without
-// CAP_SYS_RESOURCE the kernel lets a score only rise above the lowest that was ever set with that
-// privilege: a process keeps its score then.
+// Sets oom_score_adj of every process in the cgroup `path` (as in cgroup.h), of those too that are
+// forked meanwhile by one that has not got it yet: looks again, every 100 ms, until all have it.
+// Only a fork that takes longer than that may get by. Without CAP_SYS_RESOURCE the kernel lets a
+// score only rise above the lowest that was ever set with that privilege: a process keeps its score
+// then.
 Status SetOomScore(const std::string& path, int score);
 
 }  // namespace cais

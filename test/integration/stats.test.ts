@@ -118,14 +118,15 @@ describe.skipIf(!isRoot)('what a pod uses', () => {
 
   it('a score rises for every process, and falls as far as the kernel permits', async () => {
     const id = await pod.start('sleep 1000 & exec sleep 1000', { resources: { oomScoreAdj: 100 } });
+    await expect.poll(() => pod.processes(id), { timeout: 20_000 }).toBe(2);
     const pid = pod.containers.get(id)?.process?.pid ?? 0;
-    const score = () => Number(readFileSync(`/proc/${pid}/oom_score_adj`, 'utf8'));
-    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ');
+    const child = Number(readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8'));
+    const scoreOf = (process: number) =>
+      Number(readFileSync(`/proc/${process}/oom_score_adj`, 'utf8'));
     await pod.containers.updateResources(id, { oomScoreAdj: 900 });
-    expect(score()).toBe(900);
-    expect(readFileSync(`/proc/${children[0]}/oom_score_adj`, 'utf8').trim()).toBe('900');
+    expect([scoreOf(pid), scoreOf(child)]).toEqual([900, 900]);
     await pod.containers.updateResources(id, { oomScoreAdj: -1000 });
-    expect([-1000, 900]).toContain(score());
+    expect([-1000, 900]).toContain(scoreOf(pid));
   });
 
   it('counters of the pod’s own interfaces, read in its namespace', async ({ skip }) => {
