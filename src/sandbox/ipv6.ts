@@ -4,11 +4,11 @@ import { readFile } from 'node:fs/promises';
 /** Length of the prefix of every subnet that {@link uniqueLocalSubnet} makes. */
 export const IPV6_PREFIX_LENGTH = 64;
 
-/** A subnet that nobody else has: `fd12:3456:789a::/64` with 40 random bits. @see RFC 4193, section 3.2 */
+/** A subnet that nobody else has: `fd12:3456:789a::/64` with 40 random bits, as the kernel writes it. @see RFC 4193, section 3.2; RFC 5952, section 4.2 */
 export function uniqueLocalSubnet(random: Buffer = randomBytes(5)): string {
   const groups = Buffer.concat([Buffer.from([0xfd]), random]);
   const text = [0, 2, 4].map((at) => groups.readUInt16BE(at).toString(16)).join(':');
-  return `${text}::/${IPV6_PREFIX_LENGTH}`;
+  return `${text.replace(/(:0)+$/, '')}::/${IPV6_PREFIX_LENGTH}`;
 }
 
 /** The address number `offset` (below 2^32) of a subnet of {@link uniqueLocalSubnet}, as the kernel writes it. */
