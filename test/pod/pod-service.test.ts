@@ -100,11 +100,11 @@ describe('PodService', () => {
   test('an ended pod yields the exit code of the container that failed first', async () => {
     const { pods } = open({ a: { exitCodes: [0] }, b: { exitCodes: [3] }, c: { stopCode: 5 } });
     const events = new EventEmitter();
-    const ended = once(events, 'b Exited');
+    const ended = ['a', 'b'].map((name) => once(events, `${name} Exited`));
     await using handle = await pods.run(manifest(['a', 'b', 'c']), {
       onEvent: ({ container, reason }) => events.emit(`${container} ${reason}`),
     });
-    await Promise.all([handle.started(), ended]);
+    await Promise.all([handle.started(), ...ended]);
     await handle.stop();
     expect(await handle.wait()).toMatchObject({ phase: 'Failed', exitCode: 3 });
   });

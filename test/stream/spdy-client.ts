@@ -33,9 +33,10 @@ export class ClientStream {
     return this;
   }
 
-  /** Waits for the server's end of the stream and answers all that came. */
+  /** Waits for the server's end of the stream and answers all that came; one that is reset before has no end. */
   async toEnd(): Promise<string> {
-    await this.until((stream) => stream.ended);
+    await this.until(({ ended, resetStatus }) => ended || resetStatus !== undefined);
+    if (!this.ended) throw new Error(`Stream ${this.id} was reset: status ${this.resetStatus}`);
     return this.text;
   }
 }

@@ -248,7 +248,8 @@ describe('port-forward over SPDY', () => {
   });
 
   test('gives up a connection that nobody answers', async () => {
-    const { client, backend } = await startForward({ setupMs: 100 });
+    // The two streams of the pair must come within this time too.
+    const { client, backend } = await startForward({ setupMs: 1500 });
     let signal: AbortSignal | undefined;
     backend.connect = (_request, aborted) => {
       signal = aborted;
@@ -256,7 +257,7 @@ describe('port-forward over SPDY', () => {
     };
     const { error } = await openPair(client, 80, '1');
     expect(await error.toEnd()).toBe(
-      'error forwarding port 80 to pod s1: Cannot connect: no answer within 100 ms',
+      'error forwarding port 80 to pod s1: Cannot connect: no answer within 1500 ms',
     );
     expect(signal?.aborted).toBe(true);
     client.destroy();
