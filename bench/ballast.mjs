@@ -1,8 +1,6 @@
-import { spawn } from 'node:child_process';
-import { createInterface } from 'node:readline';
 import { openFreshDisk } from './fresh-disk.mjs';
 import { buildLimitProgram } from './limit/build.mjs';
-import { InterruptedError } from './undo-stack.mjs';
+import { LineProgram } from './line-program.mjs';
 
 /** @import { Workload } from './contract.js' */
 /** @import { UndoStack } from './undo-stack.mjs' */
@@ -26,38 +24,19 @@ export class BallastError extends Error {
  * seconds, and the first touch afterwards costs far more than any later one. It holds as much as was ever asked for, and what is not asked for stays held.
  */
 export class Ballast {
-  #undo;
-  #child;
-  #lines;
-  /** @type {Promise<string>} how it ended */
-  #closed;
-  #stderr = '';
+  #program;
   #bytes = 0;
 
   /**
    * @param {UndoStack} undo when it closes everything, `lend` and `hold` reject
    * @param {readonly [string, ...string[]]} [command]
    */
-  constructor(undo, [program, ...args] = [buildLimitProgram(), 'ballast']) {
-    this.#undo = undo;
-    // In a session of its own, so that an interrupt from the terminal reaches the benchmark alone. However that ends, the input here then does.
-    this.#child = spawn(program, args, { stdio: 'pipe', detached: true });
-    this.#closed = new Promise((resolve) => {
-      this.#child.once('close', (code, signal) => resolve(signal ?? `status ${code}`));
-    });
-    this.#lines = createInterface({ input: this.#child.stdout })[Symbol.asyncIterator]();
-    this.#child.stderr.setEncoding('utf8').on('data', (text) => {
-      this.#stderr += text;
-    });
-    this.#child.on('error', ({ message }) => {
-      this.#stderr += message;
-    });
-    // Writing to a process that has ended is noticed by whoever waits for its answer.
-    this.#child.stdin.on('error', () => {});
+  constructor(undo, command = [buildLimitProgram(), 'ballast']) {
+    this.#program = new LineProgram(undo, command);
   }
 
   get pid() {
-    return this.#child.pid;
+    return this.#program.pid;
   }
 
   /**
@@ -75,21 +54,14 @@ export class Ballast {
     await this.#ask(`hold ${this.#bytes}`);
   }
 
-  async close() {
-    this.#child.kill('SIGKILL');
-    await this.#closed;
+  close() {
+    return this.#program.close();
   }
 
   /** @param {string} line */
   async #ask(line) {
-    if (this.#undo.isClosing) throw new InterruptedError();
-    this.#child.stdin.write(`${line}\n`);
-    const { done } = await this.#lines.next();
-    // Nothing may begin to run that nobody would end any more.
-    if (this.#undo.isClosing) throw new InterruptedError();
-    if (!done) return;
-    const ending = await this.#closed;
-    throw new BallastError(this.#stderr.trim() || ending);
+    const outcome = await this.#program.ask(line);
+    if ('ending' in outcome) throw new BallastError(outcome.ending);
   }
 }
 

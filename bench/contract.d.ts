@@ -107,6 +107,17 @@ export interface Contestant {
 /** A kind of contestant, or why it is not here. */
 export type Found = Contestant | { readonly product: string; readonly missing: string };
 
+/** What was seen of a machine's two processors while something was measured. */
+export interface Placement {
+  readonly looks: number;
+  /** Of these: on cores that share no third-level cache. */
+  readonly far: number;
+  /** Both on one core. */
+  readonly together: number;
+  /** The shortest journey of a cache line to the other processor and back, up to then. */
+  readonly nearestNs?: number;
+}
+
 /** What one timed run cost. */
 export interface RunCost {
   readonly seconds: number;
@@ -114,6 +125,8 @@ export interface RunCost {
   readonly cpuSeconds: number;
   /** Largest sum of resident memory (file pages of programs included) over the processes of the cgroup, sampled. */
   readonly peakMemoryBytes: number;
+  /** Undefined: nobody looked. */
+  readonly placement?: Placement | undefined;
 }
 
 /** A result file: bench/results/*.json. */
@@ -162,10 +175,12 @@ export interface RunSummary {
   readonly form: 'image' | 'directory';
   /** Seconds of each round. */
   readonly rounds: readonly number[];
+  /** All that was measured in each round, in its order; one of them counts. Older files have none. */
+  readonly attempts?: readonly (readonly Pick<RunCost, 'seconds' | 'placement'>[])[];
   readonly medianSeconds: number;
   /** Medians over the rounds. */
   readonly cpuSeconds: number;
-  /** Maximum over the rounds. */
+  /** Maximum over the rounds, and all their attempts. */
   readonly peakMemoryBytes: number;
   /** Why there are no rounds: what went wrong. */
   readonly error?: string;

@@ -8,6 +8,7 @@ import { findCais, measureConcurrent } from './contestants/cais.mjs';
 import { buildLimitProgram } from './limit/build.mjs';
 import { describeMachine } from './machine.mjs';
 import { findPeers } from './peers.mjs';
+import { PATIENCE_SECONDS, PlacementWatch } from './placement.mjs';
 import { askExtract } from './questions/extract.mjs';
 import { askPull } from './questions/pull.mjs';
 import { startBenchRegistry } from './registry.mjs';
@@ -74,6 +75,13 @@ async function run(options) {
   const workloads = await prepareWorkloads({ names: options.workloads, compressions, say });
 
   const { opened: ballast, close: dropBallast } = await undo.open(async () => new Ballast(undo));
+  const { opened: placement, close: stopLooking } = await undo.open(
+    async () =>
+      new PlacementWatch(undo, {
+        say,
+        patienceSeconds: PATIENCE_SECONDS[isQuick ? 'quick' : 'full'],
+      }),
+  );
   const shared = {
     contestants,
     missing,
@@ -82,6 +90,7 @@ async function run(options) {
     isQuick,
     undo,
     ballast,
+    placement,
     say,
   };
   /** @type {[QuestionName, Results][]} */
@@ -102,6 +111,7 @@ async function run(options) {
     ]);
     await close();
   }
+  await stopLooking();
   await dropBallast();
   publish(answers, options);
 }

@@ -2,6 +2,7 @@ import { openMeasuredDisk, runBytes } from './ballast.mjs';
 import { openPlace } from './place.mjs';
 
 /** @import { Ballast } from './ballast.mjs' */
+/** @import { PlacementWatch } from './placement.mjs' */
 /** @import { Contestant, QuestionName, RunCost, RunPlace, Workload } from './contract.js' */
 /** @import { UndoStack } from './undo-stack.mjs' */
 
@@ -11,6 +12,7 @@ import { openPlace } from './place.mjs';
  * @property {Workload} workload
  * @property {UndoStack} undo
  * @property {Ballast} ballast
+ * @property {PlacementWatch} [placement] none: what it costs does not count
  * @property {(place: RunPlace) => void} [beforehand] called when everything is prepared
  * @property {(place: RunPlace) => Promise<void>} [afterwards] called while the result still stands
  */
@@ -22,7 +24,7 @@ import { openPlace } from './place.mjs';
  * @returns {Promise<RunCost>}
  */
 export async function runOnce(contestant, options) {
-  const { question, workload, undo, ballast, beforehand, afterwards } = options;
+  const { question, workload, undo, ballast, placement, beforehand, afterwards } = options;
   const disk = await openMeasuredDisk({ undo, ballast });
   try {
     const { directory } = disk;
@@ -34,8 +36,11 @@ export async function runOnce(contestant, options) {
       try {
         await contestant.prepare(place.opened.place);
         beforehand?.(place.opened.place);
-        await ballast.lend(runBytes([workload]));
-        const cost = await place.opened.measure(() => contestant.execute(place.opened.place));
+        const lend = () => ballast.lend(runBytes([workload]));
+        const run = () => place.opened.measure(() => contestant.execute(place.opened.place));
+        const cost = await (placement === undefined
+          ? lend().then(run)
+          : placement.during(run, lend).then(withPlacement));
         await afterwards?.(place.opened.place);
         return cost;
       } finally {
@@ -47,4 +52,9 @@ export async function runOnce(contestant, options) {
   } finally {
     await disk.close();
   }
+}
+
+/** @param {{ readonly value: RunCost, readonly placement: RunCost['placement'] }} measured @returns {RunCost} */
+function withPlacement({ value, placement }) {
+  return { ...value, placement };
 }

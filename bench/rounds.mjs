@@ -2,11 +2,13 @@ import { BallastError } from './ballast.mjs';
 import { median } from './limit/arithmetic.mjs';
 import { measureLimitRound, summarizeLimits } from './limit/measure.mjs';
 import { runOnce } from './one-run.mjs';
+import { best, measureInPlace } from './placement.mjs';
 
 /** @import { Ballast } from './ballast.mjs' */
 /** @import { Contestant, LimitSummary, QuestionName, RunCost, RunSummary, Workload } from './contract.js' */
 /** @import { LimitRound } from './limit/arithmetic.mjs' */
 /** @import { OneRunOptions } from './one-run.mjs' */
+/** @import { PlacementWatch } from './placement.mjs' */
 /** @import { UndoStack } from './undo-stack.mjs' */
 
 /** With --quick, what took longer than this in its first round has no further one. */
@@ -21,6 +23,7 @@ export const QUICK_LONG_SECONDS = 8;
  * @property {boolean} isQuick
  * @property {UndoStack} undo
  * @property {Ballast} ballast
+ * @property {PlacementWatch} placement
  * @property {(message: string) => void} say
  * @property {{ cpuSeconds(): number | Promise<number> }} [registry]
  * @property {(contestant: Contestant) => Pick<OneRunOptions, 'beforehand' | 'afterwards'>} [inspect] what to look at in a contestant's first run
@@ -30,7 +33,8 @@ export const QUICK_LONG_SECONDS = 8;
  * What a workload's rounds know about one contestant.
  * @typedef {object} Entrant
  * @property {Contestant} contestant
- * @property {RunCost[]} costs
+ * @property {RunCost[]} costs one of each round
+ * @property {(readonly RunCost[])[]} attempts all of each round
  * @property {string} [error]
  */
 
@@ -41,11 +45,11 @@ export const QUICK_LONG_SECONDS = 8;
  * @returns {Promise<{ runs: RunSummary[], limits: LimitSummary[] }>}
  */
 export async function runRounds(options) {
-  const { question, workload, undo, ballast, say } = options;
+  const { question, workload, undo, ballast, placement, say } = options;
   /** @type {Entrant[]} */
   const entrants = options.contestants
     .filter((contestant) => takesPart(contestant, options))
-    .map((contestant) => ({ contestant, costs: [] }));
+    .map((contestant) => ({ contestant, costs: [], attempts: [] }));
   /** @type {LimitRound[]} */
   const limitRounds = [];
   for (let round = 0; round < options.rounds; round++) {
@@ -56,6 +60,7 @@ export async function runRounds(options) {
         question,
         undo,
         ballast,
+        placement,
         ...(options.registry === undefined ? {} : { registry: options.registry }),
       }),
     );
@@ -107,29 +112,40 @@ function isDone({ contestant, costs, error }, { isQuick }) {
  * @param {RoundsOptions & { readonly label: string }} options
  */
 async function runEntrant(entrant, options) {
-  const { question, workload, undo, ballast, say, inspect, label } = options;
+  const { question, workload, undo, ballast, placement, say, inspect, label } = options;
   const { contestant } = entrant;
-  const isFirst = entrant.costs.length === 0;
-  const started = performance.now();
+  let isFirst = entrant.costs.length === 0;
+  const run = async () => {
+    const started = performance.now();
+    const inspecting = isFirst ? inspect?.(contestant) : {};
+    isFirst = false;
+    const shared = { question, workload, undo, ballast, placement };
+    const cost = await runOnce(contestant, { ...shared, ...inspecting });
+    say(`${label}: ${contestant.name} ${describeCost(cost, secondsSince(started))}`);
+    return cost;
+  };
   try {
-    const cost = await runOnce(contestant, {
-      question,
-      workload,
-      undo,
-      ballast,
-      ...(isFirst ? inspect?.(contestant) : {}),
-    });
-    entrant.costs.push(cost);
-    const mebibytes = Math.round(cost.peakMemoryBytes / 2 ** 20);
-    say(
-      `${label}: ${contestant.name} ${cost.seconds.toFixed(2)} s, ${cost.cpuSeconds.toFixed(2)} CPU s, ${mebibytes} MiB (with everything around it ${secondsSince(started)} s)`,
-    );
+    // One that runs once takes so long that it meets all placements.
+    const attempts = contestant.slow
+      ? /** @type {const} */ ([await run()])
+      : await measureInPlace(run, placement);
+    entrant.costs.push(best(attempts));
+    entrant.attempts.push(attempts);
   } catch (error) {
     // Whoever runs when everything is being ended, or when there is no ballast any more, has not failed.
     if (undo.isClosing || error instanceof BallastError) throw error;
     entrant.error = describeError(error);
     say(`${label}: ${contestant.name} failed: ${entrant.error}`);
   }
+}
+
+/** @param {RunCost} cost @param {string} allSeconds */
+function describeCost({ seconds, cpuSeconds, peakMemoryBytes, placement }, allSeconds) {
+  const mebibytes = Math.round(peakMemoryBytes / 2 ** 20);
+  const { looks, far, together } = placement ?? { looks: 0, far: 0, together: 0 };
+  const odd =
+    far + together > 0 ? `, processors far ${far} and together ${together} of ${looks} looks` : '';
+  return `${seconds.toFixed(2)} s, ${cpuSeconds.toFixed(2)} CPU s, ${mebibytes} MiB${odd} (with everything around it ${allSeconds} s)`;
 }
 
 /** @param {unknown} error */
@@ -140,7 +156,7 @@ export function describeError(error) {
 }
 
 /** @param {Entrant} entrant @param {RoundsOptions} options @returns {RunSummary} */
-function summarize({ contestant, costs, error }, { question, workload }) {
+function summarize({ contestant, costs, attempts, error }, { question, workload }) {
   const { name, title, verifies, form } = contestant;
   const seconds = costs.map((cost) => cost.seconds);
   return {
@@ -152,9 +168,10 @@ function summarize({ contestant, costs, error }, { question, workload }) {
     verifies,
     form,
     rounds: seconds,
+    attempts: attempts.map((all) => all.map(({ seconds, placement }) => ({ seconds, placement }))),
     medianSeconds: costs.length === 0 ? 0 : median(seconds),
     cpuSeconds: costs.length === 0 ? 0 : median(costs.map((cost) => cost.cpuSeconds)),
-    peakMemoryBytes: Math.max(0, ...costs.map((cost) => cost.peakMemoryBytes)),
+    peakMemoryBytes: Math.max(0, ...attempts.flat().map((cost) => cost.peakMemoryBytes)),
     ...(error === undefined ? {} : { error }),
   };
 }

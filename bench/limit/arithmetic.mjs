@@ -116,6 +116,6 @@ function costOf(layer, stage) {
 }
 
 /** @param {readonly number[]} values */
-function sum(values) {
+export function sum(values) {
   return values.reduce((total, value) => total + value, 0);
 }

@@ -35,19 +35,21 @@ class Ballast {
     kept_ = memory_.size() - std::min(memory_.size(), RoundUp(bytes));
     const size_t used = UsedBytes();
     limit_ = used - std::min(used, kSpareBytes);
-    Look();
+    // What others free in between must not make it less.
+    GiveBack(used);
   }
 
   [[nodiscard]] bool is_lending() const { return memory_.size() > kept_; }
 
   // Gives back what others have used since, so that the machine always uses the same.
-  void Look() {
-    const size_t used = UsedBytes();
+  void Look() { GiveBack(UsedBytes()); }
+
+ private:
+  void GiveBack(size_t used) {
     const size_t surplus = RoundDown(used - std::min(used, limit_));
     memory_.Resize(memory_.size() - std::min(memory_.size() - kept_, surplus));
   }
 
- private:
   static size_t RoundDown(size_t bytes) {
     return bytes / MemoryFile::kStepBytes * MemoryFile::kStepBytes;
   }

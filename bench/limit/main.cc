@@ -13,6 +13,8 @@
 //     measures nothing: holds memory and frees it as standard input says (ballast.h)
 //   limit standstills
 //     when the whole machine stood still, until standard input ends
+//   limit placement
+//     where the host runs the two processors, as standard input asks (placement.h)
 #include <isa-l.h>
 #include <openssl/crypto.h>
 #include <zstd.h>
@@ -26,6 +28,7 @@
 #include "download.h"
 #include "file.h"
 #include "memory.h"
+#include "placement.h"
 #include "standstill.h"
 #include "stream_stages.h"
 #include "tar_entries.h"
@@ -96,6 +99,9 @@ int main(int argc, char** argv) {
     json = RunRead(arguments);
   } else if (command == "ballast" && arguments.empty()) {
     KeepBallast();
+    return 0;
+  } else if (command == "placement" && arguments.empty()) {
+    WatchPlacement();
     return 0;
   } else if (command == "standstills" && arguments.empty()) {
     json = WatchForStandstills();

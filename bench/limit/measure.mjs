@@ -3,11 +3,13 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { openMeasuredDisk, stepBytes } from '../ballast.mjs';
 import { runInterruptible } from '../interruptible-command.mjs';
+import { best, measureInPlace } from '../placement.mjs';
 import { computeLimits } from './arithmetic.mjs';
 import { buildLimitProgram } from './build.mjs';
 
 /** @import { Ballast } from '../ballast.mjs' */
 /** @import { LimitSummary, QuestionName, Workload } from '../contract.js' */
+/** @import { PlacementWatch } from '../placement.mjs' */
 /** @import { UndoStack } from '../undo-stack.mjs' */
 /** @import { LayerStages, LimitRound, StageCost } from './arithmetic.mjs' */
 
@@ -16,6 +18,7 @@ import { buildLimitProgram } from './build.mjs';
  * @property {QuestionName} question
  * @property {UndoStack} undo
  * @property {Ballast} ballast
+ * @property {PlacementWatch} placement
  * @property {{ cpuSeconds(): number | Promise<number> }} [registry] for the question `pull`
  */
 
@@ -42,11 +45,13 @@ export async function measureLimitRound(workload, options) {
     const { blobPath, tarPath, digest, diffId } = layerAt(workload, index);
     return ['streams', workload.compression, blobPath, tarPath, digest, diffId, directory];
   });
-  const [one, two] = [
-    await measureCreation(workload, options, '1'),
-    await measureCreation(workload, options, '2'),
-  ];
-  const transfer = options.question === 'pull' ? await measureTransfer(workload, options) : {};
+  const one = await measureCreation(workload, options, '1');
+  // These need both processors.
+  const two = await measureBeside(() => measureCreation(workload, options, '2'), options);
+  const transfer =
+    options.question === 'pull'
+      ? await measureBeside(() => measureTransfer(workload, options), options)
+      : {};
   return {
     layers: streams.map((stages, index) => ({
       ...stages,
@@ -58,20 +63,6 @@ export async function measureLimitRound(workload, options) {
       ? {}
       : { registryCpuSeconds: transfer.registryCpuSeconds }),
   };
-}
-
-/**
- * All rounds at once, with nothing in between; a benchmark run interleaves `measureLimitRound` with its contestants instead.
- * @param {Workload} workload
- * @param {LimitOptions & { readonly rounds: number }} options
- * @returns {Promise<LimitSummary[]>}
- */
-export async function measureLimits(workload, options) {
-  const rounds = [];
-  for (let round = 0; round < options.rounds; round++) {
-    rounds.push(await measureLimitRound(workload, options));
-  }
-  return summarizeLimits(rounds, { workload, question: options.question });
 }
 
 /**
@@ -87,6 +78,16 @@ export function summarizeLimits(rounds, { workload, question }) {
     layerBytes: workload.layers.map((layer) => layer.tarBytes),
     cores: availableParallelism(),
   });
+}
+
+/**
+ * With the processors side by side, if that can be had.
+ * @template T
+ * @param {() => Promise<T>} measure
+ * @param {LimitOptions} options
+ */
+async function measureBeside(measure, { placement }) {
+  return best(await measureInPlace(() => placement.during(measure), placement)).value;
 }
 
 /**

@@ -1,14 +1,12 @@
 #include "standstill.h"
 
-#include <sched.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <thread>
 #include <vector>
 
-#include "file.h"
+#include "processors.h"
 
 namespace {
 
@@ -21,38 +19,12 @@ struct Lateness {
   double to_ms;
 };
 
-double NowMs() {
-  timespec time{};
-  clock_gettime(CLOCK_MONOTONIC, &time);
-  return static_cast<double>(time.tv_sec) * 1e3 + static_cast<double>(time.tv_nsec) / 1e6;
-}
-
-std::vector<int> Processors() {
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) != 0) Fail("sched_getaffinity");
-  std::vector<int> processors;
-  for (int i = 0; i < CPU_SETSIZE; ++i) {
-    if (CPU_ISSET(i, &set)) processors.push_back(i);
-  }
-  return processors;
-}
-
-void StayOn(int processor) {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  CPU_SET(processor, &set);
-  if (sched_setaffinity(0, sizeof set, &set) != 0) Fail("sched_setaffinity");
-  const sched_param priority{.sched_priority = 1};
-  if (sched_setscheduler(0, SCHED_FIFO, &priority) != 0) Fail("sched_setscheduler(SCHED_FIFO)");
-}
-
 std::vector<Lateness> Watch(int processor, const std::atomic<bool>& is_over) {
   StayOn(processor);
   std::vector<Lateness> late;
   while (!is_over) {
     const double due = NowMs() + kSleepMs;
-    const timespec sleep{.tv_sec = 0, .tv_nsec = static_cast<long>(kSleepMs * 1e6)};
-    (void)nanosleep(&sleep, nullptr);
+    SleepUntilMs(due);
     if (const double now = NowMs(); now - due > kToleranceMs) late.push_back({due, now});
   }
   return late;

@@ -5,6 +5,7 @@ import { warmUp } from '../warm.mjs';
 
 /** @import { Ballast } from '../ballast.mjs' */
 /** @import { Contestant, QuestionName, Results, Workload, WorkloadSummary } from '../contract.js' */
+/** @import { PlacementWatch } from '../placement.mjs' */
 /** @import { UndoStack } from '../undo-stack.mjs' */
 
 /**
@@ -17,6 +18,7 @@ import { warmUp } from '../warm.mjs';
  * @property {boolean} isQuick
  * @property {UndoStack} undo
  * @property {Ballast} ballast
+ * @property {PlacementWatch} placement
  * @property {(message: string) => void} say
  * @property {{ cpuSeconds(): number | Promise<number> }} [registry] for the question `pull`
  */
@@ -28,7 +30,7 @@ import { warmUp } from '../warm.mjs';
  * @returns {Promise<Results>}
  */
 export async function askQuestion(question, options) {
-  const { workloads, undo, ballast, say } = options;
+  const { workloads, undo, ballast, placement, say } = options;
   const contestants = options.contestants.filter(({ questions }) => questions.includes(question));
   const runs = [];
   const limits = [];
@@ -52,6 +54,7 @@ export async function askQuestion(question, options) {
       isQuick,
       undo,
       ballast,
+      placement,
       say,
       ...(registry === undefined ? {} : { registry }),
       ...(isFirst ? { inspect: (contestant) => inspection.observe(contestant) } : {}),

@@ -1,3 +1,5 @@
+import { median, sum } from '../limit/arithmetic.mjs';
+import { MAX_ATTEMPTS, MAX_ODD_SHARE, oddShare } from '../placement.mjs';
 import {
   formatMebibytes,
   formatMegabytes,
@@ -31,6 +33,7 @@ export function renderPage(results, { question, notes }) {
     renderIntroduction(results, question),
     '## Goals',
     renderGoals(computeGoals(results, question)),
+    ...renderPlacement(results, question),
     ...(notes === undefined ? [] : ['## Notes', notes.trim()]),
     ...workloads.flatMap((workload) => [
       `## ${workload}`,
@@ -83,6 +86,41 @@ function describeResult(goal) {
   if (value === undefined) return 'not measured';
   if (isMet(goal)) return 'met';
   return `**missed** by ${Math.round((Math.abs(value - bound) / bound) * 100)} %`;
+}
+
+/**
+ * Where the host ran the processors, what was measured again for that reason, and what the goals would be without.
+ * @param {Results} results
+ * @param {QuestionName} question
+ */
+function renderPlacement(results, question) {
+  const rounds = results.runs.flatMap(({ attempts = [] }) => attempts);
+  const attempts = rounds.flat();
+  const looks = sum(attempts.map(({ placement }) => placement?.looks ?? 0));
+  if (looks === 0) return [];
+  /** @param {'far' | 'together'} kind */
+  const percent = (kind) =>
+    `${formatRatio((sum(attempts.map(({ placement }) => placement?.[kind] ?? 0)) / looks) * 100)} %`;
+  const repeated = attempts.length - rounds.length;
+  const odd = rounds.filter((all) =>
+    all.every(({ placement }) => oddShare(placement) > MAX_ODD_SHARE),
+  ).length;
+  const goals = computeGoals(withFirstAttempts(results), question);
+  const met = goals.filter((goal) => isMet(goal) === true).length;
+  return [
+    `The host had the two processors on cores without a common third-level cache in ${percent('far')} of ${looks} looks while something ran, and both on one core in ${percent('together')}. A run in which that was so for more than ${MAX_ODD_SHARE * 100} % of the looks was made again, whatever its time and whoever's it was: ${repeated} of ${attempts.length}; ${odd} of ${rounds.length} rounds had no better one in up to ${MAX_ATTEMPTS} attempts. Had the first attempt of each round counted, ${met} of ${goals.length} goals would be met ([bench/README.md](../README.md)).`,
+  ];
+}
+
+/** @param {Results} results @returns {Results} */
+function withFirstAttempts(results) {
+  return {
+    ...results,
+    runs: results.runs.map((run) => {
+      const seconds = (run.attempts ?? []).flatMap(([first]) => first?.seconds ?? []);
+      return seconds.length === 0 ? run : { ...run, medianSeconds: median(seconds) };
+    }),
+  };
 }
 
 /** @param {Results} results @param {string} name */

@@ -1,33 +1,24 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, readlinkSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readdirSync, readlinkSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { Ballast, BallastError, runBytes, stepBytes } from '../../bench/ballast.mjs';
 import type { Workload } from '../../bench/contract.js';
 import { InterruptedError, UndoStack } from '../../bench/undo-stack.mjs';
+import { buildLimitPart, type LimitPart } from './limit-part.js';
 
-const LIMIT_SOURCES = join(import.meta.dirname, '../../bench/limit');
 /** Twice as much is what it lends at once. */
 const BYTES = 64 << 20;
 /** It takes and gives back whole steps. */
 const ROUNDED = 64 << 10;
 
-let directory: string;
-let program: string;
+let part: LimitPart;
 const opened: Ballast[] = [];
 
-// The limit program as a whole needs libraries that only the benchmark sets up.
 beforeAll(() => {
-  directory = mkdtempSync(join(tmpdir(), 'cais-ballast-'));
-  program = join(directory, 'ballast');
-  const main = join(directory, 'main.cc');
-  writeFileSync(main, '#include "ballast.h"\nint main() { KeepBallast(); }\n');
-  const sources = ['ballast.cc', 'memory_file.cc', 'memory_use.cc', 'file.cc'].map((name) =>
-    join(LIMIT_SOURCES, name),
-  );
-  execFileSync('g++', ['-std=c++20', '-I', LIMIT_SOURCES, main, ...sources, '-o', program]);
+  const sources = ['memory_file.cc', 'memory_use.cc'];
+  part = buildLimitPart('ballast', { statement: 'KeepBallast();', sources });
 });
 
 afterEach(async () => {
@@ -35,11 +26,11 @@ afterEach(async () => {
 });
 
 afterAll(() => {
-  rmSync(directory, { recursive: true, force: true });
+  part.remove();
 });
 
 function openBallast(undo = new UndoStack()): Ballast {
-  const ballast = new Ballast(undo, [program]);
+  const ballast = new Ballast(undo, [part.program]);
   opened.push(ballast);
   return ballast;
 }
@@ -141,7 +132,7 @@ describe('Ballast', () => {
   });
 
   test('rejects when it cannot be started', async () => {
-    const ballast = new Ballast(new UndoStack(), [join(directory, 'missing')]);
+    const ballast = new Ballast(new UndoStack(), [join(part.directory, 'missing')]);
     await expect(ballast.lend(BYTES)).rejects.toThrow(/ENOENT/);
     await ballast.close();
   });
@@ -158,7 +149,7 @@ describe('Ballast', () => {
 });
 
 test('the process ends with its input, as when the benchmark is killed', async () => {
-  const child = spawn(program, { stdio: ['pipe', 'pipe', 'inherit'] });
+  const child = spawn(part.program, { stdio: ['pipe', 'pipe', 'inherit'] });
   child.stdin.write(`hold ${BYTES}\n`);
   expect(String((await once(child.stdout, 'data'))[0])).toBe('done\n');
   child.stdin.end();
@@ -168,7 +159,7 @@ test('the process ends with its input, as when the benchmark is killed', async (
 test.each(['hold', 'hold 5x', 'lend -5', 'drop', 'drop 5'])(
   'the process does not understand "%s"',
   (line) => {
-    expect(() => execFileSync(program, { input: `${line}\n`, stdio: 'pipe' })).toThrow(
+    expect(() => execFileSync(part.program, { input: `${line}\n`, stdio: 'pipe' })).toThrow(
       `cannot understand "${line}"`,
     );
   },

@@ -112,6 +112,54 @@ describe('renderPage()', () => {
   });
 });
 
+describe('a page of which the processors were looked at', () => {
+  const near = { looks: 100, far: 0, together: 0 };
+  const results = makePullResults();
+  const [image, ...others] = results.runs;
+  if (image === undefined) throw new Error('There is a first run');
+  const page = renderPage(
+    {
+      ...results,
+      runs: [
+        {
+          ...image,
+          attempts: [
+            // 3.9 s and 9.9 s of the peers are no longer 2.5 and 6 times as much.
+            [
+              { seconds: 1.8, placement: { looks: 100, far: 60, together: 20 } },
+              { seconds: 1, placement: near },
+            ],
+            [{ seconds: 1.1, placement: near }],
+            [
+              { seconds: 1.9, placement: { looks: 100, far: 90, together: 0 } },
+              { seconds: 1.3, placement: { looks: 100, far: 40, together: 0 } },
+            ],
+          ],
+        },
+        ...others,
+      ],
+    },
+    { question: 'pull' },
+  );
+
+  test('says how often they were in the wrong place, and what was measured again', () => {
+    expect(page).toContain('in 38.0 % of 500 looks');
+    expect(page).toContain('both on one core in 4.00 %');
+    expect(page).toContain('2 of 5; 1 of 3 rounds had no better one in up to 4 attempts');
+  });
+
+  test('says what the goals would be without measuring again', () => {
+    expect(page).toContain('6 met, 3 missed.');
+    expect(page).toContain(
+      'Had the first attempt of each round counted, 3 of 9 goals would be met',
+    );
+  });
+
+  test('says nothing where nobody looked', () => {
+    expect(renderPage(results, { question: 'pull' })).not.toContain('third-level cache');
+  });
+});
+
 describe('plots', () => {
   test('show every contestant with a result, and both limits', () => {
     const svg = plotWorkload(makePullResults(), { question: 'pull', workload: 'app' });
