@@ -7,7 +7,7 @@ import { RestartBackoff } from './backoff.js';
 import type { PodEvent } from './events.js';
 import { formatDuration } from './pull-policy.js';
 import type { PodContainerExit, PodContainers } from './services.js';
-import { type ContainerState, isRestarted, terminated } from './status.js';
+import { type ContainerState, CRASH_LOOP_BACK_OFF, isRestarted, terminated } from './status.js';
 
 /** How soon a waiting restart learns that another process wants the pod to end. */
 const STOP_REQUEST_POLL_MS = 500;
@@ -178,7 +178,7 @@ export class ContainerRunner {
     await onState(
       {
         type: 'waiting',
-        reason: 'CrashLoopBackOff',
+        reason: CRASH_LOOP_BACK_OFF,
         message: `back-off ${formatDuration(delayMs)} restarting failed container=${container.name}`,
       },
       {

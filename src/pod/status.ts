@@ -4,6 +4,9 @@ import type { PodContainerExit } from './services.js';
 /** @see contracts/kubernetes-semantics.md I1 to I7 */
 export type PodPhase = 'Pending' | 'Running' | 'Succeeded' | 'Failed';
 
+/** Reason of a container that waits for its restart. */
+export const CRASH_LOOP_BACK_OFF = 'CrashLoopBackOff';
+
 /** State of one container of a pod. Plain data: it is stored. */
 export type ContainerState =
   | { readonly type: 'waiting'; readonly reason: string; readonly message?: string }
@@ -80,14 +83,18 @@ export function podPhase(
     return !isStopping && restartPolicy !== 'Never' ? 'Pending' : 'Failed';
   }
   const states = statuses.filter(({ isInit }) => !isInit).map(({ state }) => state);
-  if (states.some(({ type }) => type === 'running')) return 'Running';
-  if (states.some((state) => state.type === 'waiting' && state.reason === 'CrashLoopBackOff')) {
-    return isStopping ? 'Failed' : 'Running';
-  }
-  if (states.some(({ type }) => type === 'waiting')) return isStopping ? 'Failed' : 'Pending';
+  const isAnyRunning = states.some(({ type }) => type === 'running');
+  if (states.some(hasNeverStarted)) return isStopping && !isAnyRunning ? 'Failed' : 'Pending';
+  if (isAnyRunning) return 'Running';
+  if (states.some(({ type }) => type === 'waiting')) return isStopping ? 'Failed' : 'Running';
   const codes = states.map((state) => (state.type === 'terminated' ? state.exitCode : 0));
   if (codes.some(willRestart)) return 'Running';
   return codes.every((code) => code === 0) ? 'Succeeded' : 'Failed';
+}
+
+/** A container that waits has never run, unless it waits for its restart. */
+function hasNeverStarted(state: ContainerState): boolean {
+  return state.type === 'waiting' && state.reason !== CRASH_LOOP_BACK_OFF;
 }
 
 /** Exit code of a pod that has ended: that of the container which failed first, 0 if none did. */
