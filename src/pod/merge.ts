@@ -10,10 +10,11 @@ export class Merge<T> implements AsyncIterable<T> {
   #failure: { readonly error: unknown } | undefined;
   #wake: (() => void) | undefined;
 
-  add(source: AsyncIterable<T>): void {
+  /** @returns what settles when all of `source` was read, also when it failed. */
+  add(source: AsyncIterable<T>): Promise<void> {
     const iterator = source[Symbol.asyncIterator]();
     this.#sources.add(iterator);
-    this.#advance(iterator);
+    return new Promise((resolve) => this.#advance(iterator, resolve));
   }
 
   /** No further stream will be added. */
@@ -45,15 +46,21 @@ export class Merge<T> implements AsyncIterable<T> {
     }
   }
 
-  #advance(iterator: AsyncIterator<T>): void {
+  #advance(iterator: AsyncIterator<T>, onEnd: () => void): void {
     iterator.next().then(
       (result) => {
-        if (result.done === true) this.#sources.delete(iterator);
-        else this.#arrived.push({ item: result.value, advance: () => this.#advance(iterator) });
+        if (result.done === true) {
+          this.#sources.delete(iterator);
+          onEnd();
+        } else {
+          const advance = () => this.#advance(iterator, onEnd);
+          this.#arrived.push({ item: result.value, advance });
+        }
         this.#wake?.();
       },
       (error) => {
         this.#sources.delete(iterator);
+        onEnd();
         this.#failure = { error };
         this.#wake?.();
       },

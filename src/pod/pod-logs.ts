@@ -45,11 +45,12 @@ export class PodLogs {
     this.#directory = directory;
   }
 
-  /** A container has been started; its log grows until `ended` settles. */
-  add(container: string, { attempt, ended }: { attempt: number; ended: Promise<unknown> }): void {
+  /** A container has been started; its log grows until `ended` settles, or no more where it has none. */
+  add(container: string, { attempt, ended }: { attempt: number; ended?: Promise<unknown> }): void {
     const controller = new AbortController();
     const end = () => controller.abort();
-    ended.then(end, end);
+    if (ended === undefined) end();
+    else ended.then(end, end);
     const path = join(this.#directory, attemptLogPath(container, attempt));
     const added = { container, path, ended: controller.signal };
     this.#attempts.push(added);
@@ -63,8 +64,9 @@ export class PodLogs {
   }
 
   /**
-   * Lines of all containers, in the order in which they are read; with `follow` until the pod has ended, otherwise what is there now,
-   * in the order of time.
+   * Lines of all containers: what is there now, in the order of time. With `follow` until the pod has ended: first the attempts that
+   * have ended, in the order of time, then the others in the order in which they are read; one that was started when another had ended
+   * comes behind it.
    */
   async *read(options: PodLogsOptions = {}): AsyncGenerator<PodLogEntry> {
     const { container, follow = false, ...rest } = options;
@@ -79,22 +81,28 @@ export class PodLogs {
     // A reader may be waiting for a change of its file when the caller leaves: this ends it.
     const leaving = new AbortController();
     const signal = AbortSignal.any([leaving.signal, ...(rest.signal ? [rest.signal] : [])]);
-    const merge = new Merge<PodLogEntry>();
-    const follows = (attempt: Attempt, how: PodLogsOptions) => {
-      if (!isWanted(attempt)) return;
-      merge.add(readAttempt(attempt, { ...how, follow, ended: attempt.ended, signal }));
+    const following = new Following();
+    const add = (attempt: Attempt, how: PodLogsOptions) => {
+      const { ended } = attempt;
+      following.add(readAttempt(attempt, { ...how, follow, ended, signal }), ended);
     };
     const listener = {
-      onAttempt: (attempt: Attempt) => follows(attempt, untailed),
-      onFinished: () => merge.close(),
+      onAttempt: (attempt: Attempt) => {
+        if (isWanted(attempt)) add(attempt, untailed);
+      },
+      onFinished: () => following.close(),
     };
-    const onAbort = () => merge.close();
+    const onAbort = () => following.close();
     signal.addEventListener('abort', onAbort);
     this.#listeners.add(listener);
-    for (const attempt of this.#attemptsFor(options)) follows(attempt, rest);
-    if (this.#isFinished || signal.aborted) merge.close();
+    const attempts = this.#attemptsFor(options).filter(isWanted);
+    const complete = attempts.filter(({ ended }) => ended.aborted);
+    const completeLines = complete.map((attempt) => readAttempt(attempt, { ...rest, signal }));
+    following.add(inOrderOfTime(completeLines), AbortSignal.abort());
+    for (const attempt of attempts) if (!complete.includes(attempt)) add(attempt, rest);
+    if (this.#isFinished || signal.aborted) following.close();
     try {
-      yield* merge;
+      yield* following.lines;
     } finally {
       this.#listeners.delete(listener);
       signal.removeEventListener('abort', onAbort);
@@ -107,6 +115,34 @@ export class PodLogs {
     if (tailLines === undefined) return this.#attempts;
     return [...new Map(this.#attempts.map((attempt) => [attempt.container, attempt])).values()];
   }
+}
+
+/** Streams that are followed at the same time, but each comes behind those that had ended when it was added. */
+class Following {
+  readonly lines = new Merge<PodLogEntry>();
+  readonly #reading = new Set<{ readonly ended: AbortSignal; readonly isRead: Promise<void> }>();
+
+  /** @param ended aborted: nothing more comes into the stream than is on its way. */
+  add(stream: AsyncIterable<PodLogEntry>, ended: AbortSignal): void {
+    const before = [...this.#reading].filter((other) => other.ended.aborted);
+    const isRead = this.lines.add(inTurn(stream, Promise.all(before.map((other) => other.isRead))));
+    const reading = { ended, isRead };
+    this.#reading.add(reading);
+    void isRead.then(() => this.#reading.delete(reading));
+  }
+
+  /** No further stream will be added. */
+  close(): void {
+    this.lines.close();
+  }
+}
+
+async function* inTurn(
+  stream: AsyncIterable<PodLogEntry>,
+  turn: Promise<unknown>,
+): AsyncGenerator<PodLogEntry> {
+  await turn;
+  yield* stream;
 }
 
 async function* readAttempt(

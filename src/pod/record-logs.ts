@@ -51,10 +51,9 @@ function addAttempts(record: PodRecord, { logs, seen, options }: Following): voi
     if (containerId === undefined) continue;
     for (let attempt = seen.get(name) ?? 0; attempt <= restartCount; attempt += 1) {
       const isRunning = attempt === restartCount && state.type === 'running';
-      const ended = isRunning
-        ? options.containers.wait(containerId, { signal: options.signal })
-        : Promise.resolve();
-      logs.add(name, { attempt, ended });
+      const { signal } = options;
+      const ended = isRunning ? { ended: options.containers.wait(containerId, { signal }) } : {};
+      logs.add(name, { attempt, ...ended });
       seen.set(name, attempt + 1);
     }
   }

@@ -115,7 +115,7 @@ describe.skipIf(!isRoot).each(handlers)('a container of the handler %s', (handle
     );
     expect(log.filter((line) => line.includes('Read-only file system'))).toHaveLength(3);
     expect(log).toContain('0');
-    expect(log.at(-1)).toBe('shm');
+    expect(log).toContain('shm');
   });
 
   it('containers of one pod share the network and host name, not their processes', async () => {
