@@ -5,6 +5,9 @@ import type { Duplex } from 'node:stream';
 import { constants, createDeflate, createInflate, type Deflate, type Inflate } from 'node:zlib';
 import { SPDY_HEADER_DICTIONARY } from '../../src/stream/spdy-header-dictionary.js';
 
+/** Nothing that a test waits for takes so long; shorter than the tests' own limits, which tell nothing. */
+const PATIENCE_MS = 45_000;
+
 /** What came on one stream. */
 export class ClientStream {
   readonly id: number;
@@ -74,11 +77,29 @@ export class SpdyClient {
     if (head.length > 0) transport.unshift(head);
   }
 
-  /** Resolves at the next event; rejects when no more can come. */
+  /** Resolves at the next event; rejects when no more can come, or none comes. */
   changed = (): Promise<void> => {
     if (this.closed) return Promise.reject(new Error('The connection is closed'));
-    return new Promise((resolve) => this.#waiters.push(resolve));
+    return new Promise((resolve, reject) => {
+      const giveUp = () => reject(new Error(`Nothing for ${PATIENCE_MS} ms: ${this.#describe()}`));
+      const timer = setTimeout(giveUp, PATIENCE_MS);
+      this.#waiters.push(() => {
+        clearTimeout(timer);
+        resolve();
+      });
+    });
   };
+
+  #describe(): string {
+    const { destroyed, readableEnded, readableFlowing, writableFinished } = this.transport;
+    const streams = [...this.streams.values()].map(({ id, replied, ended }) => ({
+      id,
+      replied,
+      ended,
+    }));
+    const transport = { destroyed, readableEnded, readableFlowing, writableFinished };
+    return JSON.stringify({ transport, streams, goAway: this.goAway });
+  }
 
   async untilClosed(): Promise<void> {
     while (!this.closed) await this.changed();
@@ -278,6 +299,8 @@ export function requestUpgrade({
   headers,
 }: UpgradeRequest): Promise<UpgradeAnswer> {
   return new Promise((resolve, reject) => {
+    const signal = AbortSignal.timeout(PATIENCE_MS);
+    signal.addEventListener('abort', () => reject(new Error('No answer to the upgrade')));
     const request = httpRequest(url, {
       method,
       headers,
