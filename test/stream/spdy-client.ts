@@ -299,15 +299,16 @@ export function requestUpgrade({
   headers,
 }: UpgradeRequest): Promise<UpgradeAnswer> {
   return new Promise((resolve, reject) => {
-    const signal = AbortSignal.timeout(PATIENCE_MS);
-    signal.addEventListener('abort', () => reject(new Error('No answer to the upgrade')));
+    const timer = setTimeout(() => reject(new Error('No answer to the upgrade')), PATIENCE_MS);
     const request = httpRequest(url, {
       method,
       headers,
       createConnection: ({ host, port }) => connect({ host: host ?? '', port: Number(port) }),
     });
     request.on('error', reject);
+    request.on('close', () => clearTimeout(timer));
     request.on('upgrade', (message, socket, head) => {
+      clearTimeout(timer);
       resolve({
         status: message.statusCode ?? 0,
         headers: message.headers,
