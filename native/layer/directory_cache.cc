@@ -8,6 +8,7 @@
 namespace cais {
 
 Result<std::shared_ptr<UniqueFd>> DirectoryCache::Open(InodeId directory) {
+  if (!recent_.empty() && recent_.front().first == directory) return recent_.front().second;
   // Up to the nearest one that is open, then down again.
   std::vector<InodeId> closed;
   std::shared_ptr<UniqueFd> fd = root_;

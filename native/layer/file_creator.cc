@@ -27,9 +27,7 @@ constexpr size_t kMaxBatches = 8;
 
 constexpr mode_t kPermissions = 0777;
 
-bool IsOurs(const NewFile& file) { return file.uid == ::geteuid() && file.gid == ::getegid(); }
-
-Status Create(const NewFile& file) {
+Status Create(const NewFile& file, bool is_ours) {
   const UniqueFd fd(::openat(file.parent->get(), file.name.c_str(),
                              O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
                              file.mode & kPermissions));
@@ -43,7 +41,7 @@ Status Create(const NewFile& file) {
     rest.remove_prefix(static_cast<size_t>(written));
   }
   // Owner first, since chown takes setuid bits away; time last.
-  if (!IsOurs(file) && ::fchown(fd.get(), file.uid, file.gid) != 0) return Errno("fchown");
+  if (!is_ours && ::fchown(fd.get(), file.uid, file.gid) != 0) return Errno("fchown");
   const mode_t created = PrivateUmask::Created(file.mode & kPermissions);
   if (file.mode != created && ::fchmod(fd.get(), file.mode) != 0) return Errno("fchmod");
   const timespec times[] = {file.mtime, file.mtime};
@@ -51,10 +49,10 @@ Status Create(const NewFile& file) {
   return Done{};
 }
 
-Status Describe(const NewFile& directory) {
+Status Describe(const NewFile& directory, bool is_ours) {
   const int parent_fd = directory.parent->get();
   const char* name = directory.name.c_str();
-  if (!IsOurs(directory) &&
+  if (!is_ours &&
       ::fchownat(parent_fd, name, directory.uid, directory.gid, AT_SYMLINK_NOFOLLOW) != 0) {
     return Errno("fchownat");
   }
@@ -161,7 +159,8 @@ class FileCreator::Batches {
     std::optional<FileFailure> failure;
     for (const NewFile& file : batch.files) {
       if (failed || failure) break;
-      Status made = file.present_mode ? Describe(file) : Create(file);
+      const bool is_ours = file.uid == uid_ && file.gid == gid_;
+      Status made = file.present_mode ? Describe(file, is_ours) : Create(file, is_ours);
       if (!made.ok()) failure = FileFailure{std::move(made.failure()), file.place};
     }
     // Gives the memory back before anybody hears of it.
@@ -186,6 +185,9 @@ class FileCreator::Batches {
     return free == queue_.end() ? queue_.begin() : free;
   }
 
+  // Whose files the kernel makes them.
+  const uid_t uid_ = ::geteuid();
+  const gid_t gid_ = ::getegid();
   std::array<std::unique_ptr<Stage>, 2> stages_;
   std::mutex mutex_;
   std::condition_variable idle_;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "layer/sparse_plan.h"
 
@@ -31,7 +32,7 @@ void AppendXattr(std::string_view name, std::string_view value, std::string& enc
 
 }  // namespace
 
-LayerTree::LayerTree(const EndLimits& limits) : limits_(limits), index_(1024, 0) {
+LayerTree::LayerTree(const EndLimits& limits) : limits_(limits), index_(1024) {
   if (::getrandom(hash_keys_.data(), sizeof hash_keys_, 0) != sizeof hash_keys_) {
     // Before the pool is ready at boot only: any odd value keeps the tree correct.
     hash_keys_ = {0x9e3779b97f4a7c15, reinterpret_cast<uintptr_t>(this)};
@@ -57,32 +58,35 @@ uint32_t LayerTree::HashOf(InodeId directory, std::string_view name) const {
   return static_cast<uint32_t>(hash ^ hash >> 32);
 }
 
-PlaceId LayerTree::Find(InodeId directory, std::string_view name) const {
-  const uint32_t hash = HashOf(directory, name);
+PlaceId LayerTree::Find(InodeId directory, std::string_view name, uint32_t hash) const {
   const size_t mask = index_.size() - 1;
-  for (size_t slot = hash & mask; index_[slot] != 0; slot = (slot + 1) & mask) {
-    const LayerPlace& place = places_[index_[slot] - 1];
-    if (place.hash == hash && place.parent == directory && place.Name() == name) {
-      return index_[slot] - 1;
-    }
+  for (size_t at = hash & mask; index_[at].place != kNoId; at = (at + 1) & mask) {
+    if (index_[at].hash != hash) continue;
+    const LayerPlace& place = places_[index_[at].place];
+    if (place.parent == directory && place.Name() == name) return index_[at].place;
   }
   return kNoId;
 }
 
-void LayerTree::GrowIndex() {
-  index_.assign(index_.size() * 2, 0);
+LayerTree::Slot& LayerTree::EmptySlot(uint32_t hash) {
   const size_t mask = index_.size() - 1;
-  for (PlaceId id = 0; id < places_.size(); ++id) {
-    size_t slot = places_[id].hash & mask;
-    while (index_[slot] != 0) slot = (slot + 1) & mask;
-    index_[slot] = id + 1;
+  size_t at = hash & mask;
+  while (index_[at].place != kNoId) at = (at + 1) & mask;
+  return index_[at];
+}
+
+void LayerTree::GrowIndex() {
+  const std::vector<Slot> before = std::exchange(index_, std::vector<Slot>(index_.size() * 2));
+  for (const Slot& slot : before) {
+    if (slot.place != kNoId) EmptySlot(slot.hash) = slot;
   }
 }
 
 // The place of `name` in `directory`, made if there is none.
 Result<PlaceId> LayerTree::MakePlace(std::string_view shown, InodeId directory,
                                      std::string_view name) {
-  const PlaceId found = Find(directory, name);
+  const uint32_t hash = HashOf(directory, name);
+  const PlaceId found = Find(directory, name, hash);
   if (found != kNoId) return found;
   if (name.size() > kMaxNameBytes) {
     return RefuseEntry(shown, "a link on its way has a part longer than 255 bytes");
@@ -100,16 +104,12 @@ Result<PlaceId> LayerTree::MakePlace(std::string_view shown, InodeId directory,
   place.name_bytes = static_cast<uint8_t>(name.size());
   place.path_bytes = static_cast<uint16_t>(path_bytes);
   place.parent = directory;
-  place.hash = HashOf(directory, name);
   place.next = inodes_[directory].device_or_child;
   const auto id = static_cast<PlaceId>(places_.size());
   inodes_[directory].device_or_child = id;
   places_.push_back(place);
 
-  const size_t mask = index_.size() - 1;
-  size_t slot = place.hash & mask;
-  while (index_[slot] != 0) slot = (slot + 1) & mask;
-  index_[slot] = id + 1;
+  EmptySlot(hash) = {hash, id};
   return id;
 }
 

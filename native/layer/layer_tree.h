@@ -55,9 +55,8 @@ struct LayerInode {
 struct LayerPlace {
   const char* name = nullptr;
   InodeId parent = kNoId;
-  InodeId inode = kNoId;  // kNoId: only a whiteout stands here
-  PlaceId next = kNoId;   // in the same directory
-  uint32_t hash = 0;
+  InodeId inode = kNoId;    // kNoId: only a whiteout stands here
+  PlaceId next = kNoId;     // in the same directory
   uint16_t path_bytes = 0;  // length of the path from the root
   uint8_t name_bytes = 0;
   bool whiteout = false;
@@ -151,7 +150,10 @@ class LayerTree {
   Status AddWhiteout(const TarEntry& entry);
   Status SetRoot(const TarEntry& entry);
 
-  PlaceId Find(InodeId directory, std::string_view name) const;
+  PlaceId Find(InodeId directory, std::string_view name) const {
+    return Find(directory, name, HashOf(directory, name));
+  }
+  PlaceId Find(InodeId directory, std::string_view name, uint32_t hash) const;
   Result<PlaceId> MakePlace(std::string_view shown, InodeId directory, std::string_view name);
   InodeId MakeInode(EntryType type);
   InodeId MakeDirectory(PlaceId place);
@@ -173,8 +175,14 @@ class LayerTree {
   // Deques, since they grow without a copy of everything.
   std::deque<LayerInode> inodes_;
   std::deque<LayerPlace> places_;
-  // Open addressing by parent and name; 0 is empty, else a PlaceId + 1. At most 3/4 full.
-  std::vector<uint32_t> index_;
+  // Open addressing by parent and name, at most 3/4 full. With the hashes, so that a name that is
+  // not there is not compared with those in its way, which lie all over the memory.
+  struct Slot {
+    uint32_t hash;
+    PlaceId place = kNoId;  // kNoId: empty
+  };
+  Slot& EmptySlot(uint32_t hash);
+  std::vector<Slot> index_;
   // Random, so that an image cannot choose names that collide.
   std::array<uint64_t, 2> hash_keys_{};
   std::vector<InodeId> order_;

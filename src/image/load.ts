@@ -19,11 +19,11 @@ import {
   DOCKER_MANIFEST_TYPE,
 } from './media-type.js';
 import { type Platform, rankByPlatform } from './platform.js';
-import { imageLayers, type PullParts, storeImage } from './pull.js';
+import { type PullParts, storeImage } from './pull.js';
 import type { ProgressListener } from './pull-progress.js';
 import { type Document, type DocumentSource, type SelectedImage, selectImage } from './select.js';
 import { ArchiveError } from './tar-index.js';
-import { type LayerBytes, unpackLayers } from './unpack.js';
+import type { LayerBytes } from './unpack.js';
 
 /** An archive could not be loaded; `code` is that of the cause. */
 export class LoadError extends RuntimeError {
@@ -57,8 +57,8 @@ const OCI_INDEX_FILE = 'index.json';
 const DOCKER_MANIFEST_FILE = 'manifest.json';
 
 /**
- * Loads every image of an archive: an OCI layout, else what `docker save` writes. As with a pull, an image's record comes last; the caller
- * holds the shared image lock.
+ * Loads every image of an archive: an OCI layout, else what `docker save` writes. As with a pull, an image's record comes last, and blobs and
+ * layers of a load that failed are left to garbage collection; the caller holds the shared image lock.
  * @throws ArchiveError, ManifestError, LayerError; the reason of `signal`.
  */
 export async function loadImages(parts: LoadParts, request: LoadRequest): Promise<ImageRecord[]> {
@@ -77,15 +77,14 @@ export async function loadImages(parts: LoadParts, request: LoadRequest): Promis
       : await readOciLayout(index, request);
   const loaded = new Map<Digest, ImageRecord>();
   for (const { selected, target, names, layerFile } of images) {
-    const layers = imageLayers(selected);
-    await unpackLayers(layers, {
-      ...parts,
+    const image = await storeImage(parts, {
+      selected,
+      target,
+      names,
       source: ({ digest }) => layerBytes(archive, layerFile(digest)),
       signal: request.signal,
       onProgress: request.onProgress,
     });
-    request.signal.throwIfAborted();
-    const image = await storeImage(parts, { selected, layers, target, names });
     loaded.set(image.id, image);
   }
   return [...loaded.values()];

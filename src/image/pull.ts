@@ -96,45 +96,48 @@ async function pullRemote(
   await parts.turns.next();
   const selected = await selectImage(target, { platform, source, onManifest });
   await parts.turns.next();
+  return storeImage(parts, {
+    selected,
+    target,
+    names: namesFor(reference, target.digest),
+    source: remote.layerSource(selected.manifest),
+    signal,
+    onProgress,
+  });
+}
+
+/** Stores an image: its layers and small blobs, then the record. @throws LayerError, RegistryError; the reason of `signal`. */
+export async function storeImage(
+  { blobs, layers: layerStore, store }: Pick<PullParts, 'blobs' | 'layers' | 'store'>,
+  {
+    selected,
+    target,
+    names,
+    source,
+    signal,
+    onProgress,
+  }: {
+    readonly selected: SelectedImage;
+    readonly target: Document;
+    readonly names: readonly string[];
+    readonly source: LayerSource;
+    readonly signal: AbortSignal;
+    readonly onProgress: ProgressListener;
+  },
+): Promise<ImageRecord> {
   const layers = imageLayers(selected);
   // Beside the layers: each is a few journeys to the file system, which a small image would wait for.
-  const documents = writeDocuments(parts.blobs, selected, target);
+  const documents = writeDocuments(blobs, selected, target);
   documents.catch(() => undefined);
   try {
-    await unpackLayers(layers, {
-      blobs: parts.blobs,
-      layers: parts.layers,
-      source: remote.layerSource(selected.manifest),
-      signal,
-      onProgress,
-    });
+    await unpackLayers(layers, { blobs, layers: layerStore, source, signal, onProgress });
   } finally {
     // Whoever comes next must not find us still writing; when the layers failed, that is the error that counts.
     await documents.catch(() => undefined);
   }
   await documents;
   signal.throwIfAborted();
-  const names = namesFor(reference, target.digest);
-  return recordImage(parts.store, { selected, layers, target, names });
-}
-
-/** Stores the small blobs of an image whose layers are there, then the record. */
-export async function storeImage(
-  { blobs, store }: Pick<PullParts, 'blobs' | 'store'>,
-  {
-    selected,
-    layers,
-    target,
-    names,
-  }: {
-    readonly selected: SelectedImage;
-    readonly layers: readonly ImageLayer[];
-    readonly target: Document;
-    readonly names: readonly string[];
-  },
-): Promise<ImageRecord> {
-  await writeDocuments(blobs, selected, target);
-  return recordImage(store, { selected, layers, target, names });
+  return store.put(describe(selected, layers), { names, targetDigest: target.digest });
 }
 
 /** Config, manifest and index as blobs; when it settles none of them is being written any more. */
@@ -148,21 +151,8 @@ async function writeDocuments(
   for (const bytes of [configBytes, manifestBytes, ...index]) await blobs.write(bytes);
 }
 
-function recordImage(
-  store: ImageStore,
-  image: {
-    readonly selected: SelectedImage;
-    readonly layers: readonly ImageLayer[];
-    readonly target: Document;
-    readonly names: readonly string[];
-  },
-): Promise<ImageRecord> {
-  const { selected, layers, target, names } = image;
-  return store.put(describe(selected, layers), { names, targetDigest: target.digest });
-}
-
 /** Pairs the layers of the manifest with the diff IDs of the config, whose number is equal. */
-export function imageLayers({ manifest, config }: SelectedImage): ImageLayer[] {
+function imageLayers({ manifest, config }: SelectedImage): ImageLayer[] {
   return manifest.layers.map(({ digest, sizeBytes, mediaType }, i) => ({
     digest,
     diffId: config.diffIds[i] as Digest,
