@@ -8,7 +8,7 @@ import { findCais, measureConcurrent } from './contestants/cais.mjs';
 import { buildLimitProgram } from './limit/build.mjs';
 import { describeMachine } from './machine.mjs';
 import { findPeers } from './peers.mjs';
-import { PATIENCE_SECONDS, PlacementWatch } from './placement.mjs';
+import { PATIENCE_SECONDS, Patience, PlacementWatch } from './placement.mjs';
 import { askExtract } from './questions/extract.mjs';
 import { askPull } from './questions/pull.mjs';
 import { startBenchRegistry } from './registry.mjs';
@@ -79,7 +79,7 @@ async function run(options) {
     async () =>
       new PlacementWatch(undo, {
         say,
-        patienceSeconds: PATIENCE_SECONDS[isQuick ? 'quick' : 'full'],
+        patience: new Patience(PATIENCE_SECONDS[isQuick ? 'quick' : 'full']),
       }),
   );
   const shared = {

@@ -128,7 +128,7 @@ async function runEntrant(entrant, options) {
     // One that runs once takes so long that it meets all placements.
     const attempts = contestant.slow
       ? /** @type {const} */ ([await run()])
-      : await measureInPlace(run, placement);
+      : await measureInPlace(run, placement.patience);
     entrant.costs.push(best(attempts));
     entrant.attempts.push(attempts);
   } catch (error) {

@@ -87,7 +87,7 @@ export function summarizeLimits(rounds, { workload, question }) {
  * @param {LimitOptions} options
  */
 async function measureBeside(measure, { placement }) {
-  return best(await measureInPlace(() => placement.during(measure), placement)).value;
+  return best(await measureInPlace(() => placement.during(measure), placement.patience)).value;
 }
 
 /**

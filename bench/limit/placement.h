@@ -11,8 +11,9 @@
 //   settle   looks until the processors have been side by side for a while, at most two seconds
 //   watch    looks from now on
 //   stop     no longer: `{"looks":120,"far":3,"together":0,"nearestNs":65}` of this watch; `far`
-//            are those with more than two and a half times the shortest journey so far, `together`
-//            those in which the loop took more than one and a half times its shortest time
+//            are those with more than two and a half times the journey that one in a hundred so
+//            far was shorter than, `together` those in which the loop took more than one and a half
+//            times its shortest time
 // Fails where there are not just two processors, or no such priority is given.
 void WatchPlacement();
 

@@ -17,12 +17,21 @@ export interface LimitPart {
  */
 export function buildLimitPart(
   name: string,
-  { statement, sources }: { readonly statement: string; readonly sources: readonly string[] },
+  {
+    statement,
+    sources,
+    includes = [],
+  }: {
+    readonly statement: string;
+    readonly sources: readonly string[];
+    readonly includes?: readonly string[];
+  },
 ): LimitPart {
   const directory = mkdtempSync(join(tmpdir(), `cais-${name}-`));
   const program = join(directory, name);
   const main = join(directory, 'main.cc');
-  writeFileSync(main, `#include "${name}.h"\nint main() { ${statement} }\n`);
+  const headers = includes.map((header) => `#include <${header}>\n`).join('');
+  writeFileSync(main, `#include "${name}.h"\n${headers}int main() { ${statement} }\n`);
   const paths = [`${name}.cc`, 'file.cc', ...sources].map((source) => join(LIMIT_SOURCES, source));
   execFileSync('g++', ['-O2', '-std=c++20', '-I', LIMIT_SOURCES, main, ...paths, '-o', program]);
   return {

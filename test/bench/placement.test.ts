@@ -1,5 +1,6 @@
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
@@ -9,6 +10,7 @@ import {
   MAX_ATTEMPTS,
   measureInPlace,
   oddShare,
+  Patience,
   PlacementWatch,
 } from '../../bench/placement.mjs';
 import { InterruptedError, UndoStack } from '../../bench/undo-stack.mjs';
@@ -23,7 +25,7 @@ const opened: PlacementWatch[] = [];
 beforeAll(() => {
   part = buildLimitPart('placement', {
     statement: 'WatchPlacement();',
-    sources: ['processors.cc'],
+    sources: ['processors.cc', 'low_percentile.cc'],
   });
 });
 
@@ -38,11 +40,12 @@ afterAll(() => {
 function openWatch({
   undo = new UndoStack(),
   command = [part.program] as readonly [string, ...string[]],
+  patience = new Patience({ each: 60, inAll: 60 }),
 } = {}) {
   const said: string[] = [];
   const watch = new PlacementWatch(
     undo,
-    { say: (message) => said.push(message), patienceSeconds: 60 },
+    { say: (message) => said.push(message), patience },
     command,
   );
   opened.push(watch);
@@ -139,12 +142,59 @@ describe('PlacementWatch', () => {
     expect(said[0]).toContain('ENOENT');
   });
 
+  test('waits for the processors only as long as there is patience', async () => {
+    const script =
+      'while read -r line; do echo "{\\"line\\":\\"$line\\"}"; echo "$line" >> "$0"; done';
+    const lines = join(part.directory, 'lines');
+    const patience = new Patience({ each: 60, inAll: 0.05 });
+    const { watch } = openWatch({ patience, command: ['sh', '-c', script, lines] });
+    await watch.during(() => sleep(100));
+    expect(patience.isOver).toBe(false);
+    await patience.spendOn(() => sleep(60));
+    await watch.during(async () => undefined);
+    expect(readFileSync(lines, 'utf8').trim().split('\n')).toEqual([
+      'settle',
+      'watch',
+      'stop',
+      'watch',
+      'stop',
+    ]);
+  });
+
   test('lets nothing begin when everything is being closed', async () => {
     const undo = new UndoStack();
     const { watch } = openWatch({ undo });
     await undo.closeAll();
     await expect(watch.during(async () => 1)).rejects.toThrow(InterruptedError);
   });
+});
+
+test('the low percentile forgets what is rare, and nothing else', () => {
+  const built = buildLimitPart('low_percentile', {
+    statement: `LowPercentile low;
+      std::printf("%g", low.Get());
+      for (double value; std::scanf("%lf", &value) == 1;) {
+        low.Add(value);
+        std::printf(" %g", low.Get());
+      }`,
+    includes: ['cstdio'],
+    sources: [],
+  });
+  try {
+    const after = (...values: number[]) =>
+      execFileSync(built.program, { input: values.join(' '), encoding: 'utf8' })
+        .split(' ')
+        .map(Number);
+    expect(after(300, 210.7, 90, 210, 5000, -1)).toEqual([0, 300, 210, 90, 90, 90, 0]);
+    // One of them is wrong: the others are the least of all from a hundred on.
+    const values = [40, ...Array.from({ length: 399 }, (_, i) => 210 + (i % 7))];
+    const lows = after(...values);
+    expect(lows.slice(1, 100)).toEqual(Array.from({ length: 99 }, () => 40));
+    expect(lows.slice(100)).toEqual(Array.from({ length: 301 }, () => 210));
+    expect(after(9000, 9000)).toEqual([0, 4095, 4095]);
+  } finally {
+    built.remove();
+  }
 });
 
 test('the program does not understand everything', (context) => {
@@ -176,16 +226,16 @@ test('oddShare() counts both ways of being in the wrong place', () => {
 });
 
 describe('measureInPlace()', () => {
-  async function measure(odds: readonly (number | undefined)[], patienceSeconds = 60) {
+  async function measure(
+    odds: readonly (number | undefined)[],
+    patience = new Patience({ each: 60, inAll: 60 }),
+  ) {
     let turn = 0;
-    const attempts = await measureInPlace(
-      async () => {
-        const odd = odds[turn];
-        const placement = odd === undefined ? undefined : makePlacement(odd);
-        return { name: turn++, placement };
-      },
-      { patienceSeconds },
-    );
+    const attempts = await measureInPlace(async () => {
+      const odd = odds[turn];
+      const placement = odd === undefined ? undefined : makePlacement(odd);
+      return { name: turn++, placement };
+    }, patience);
     return { attempts: attempts.length, counted: best(attempts).name };
   }
 
@@ -205,12 +255,24 @@ describe('measureInPlace()', () => {
   });
 
   test('measures once when that took as long as there is patience', async () => {
-    expect(await measure([100, 0], 0)).toEqual({ attempts: 1, counted: 0 });
+    const patience = new Patience({ each: 0, inAll: 60 });
+    expect(await measure([100, 0], patience)).toEqual({ attempts: 1, counted: 0 });
+  });
+
+  test('measures everything once when repeating has taken as long as there is patience', async () => {
+    const patience = new Patience({ each: 60, inAll: 0.01 });
+    expect(await measure([100, 0], patience)).toEqual({ attempts: 2, counted: 1 });
+    await patience.spendOn(() => sleep(20));
+    expect(patience.isOver).toBe(true);
+    expect(await measure([100, 0], patience)).toEqual({ attempts: 1, counted: 0 });
   });
 
   test('has no use for failures', async () => {
     await expect(
-      measureInPlace(() => Promise.reject(new Error('failed')), { patienceSeconds: 60 }),
+      measureInPlace(
+        () => Promise.reject(new Error('failed')),
+        new Patience({ each: 60, inAll: 60 }),
+      ),
     ).rejects.toThrow('failed');
   });
 });

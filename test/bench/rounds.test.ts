@@ -3,7 +3,7 @@ import { type Ballast, BallastError } from '../../bench/ballast.mjs';
 import type { Contestant, Placement, RunCost, Workload } from '../../bench/contract.js';
 import { measureLimitRound, summarizeLimits } from '../../bench/limit/measure.mjs';
 import { runOnce } from '../../bench/one-run.mjs';
-import type { PlacementWatch } from '../../bench/placement.mjs';
+import { Patience, type PlacementWatch } from '../../bench/placement.mjs';
 import {
   QUICK_LONG_SECONDS,
   type RoundsOptions,
@@ -85,7 +85,7 @@ function run(contestants: readonly Contestant[], options: Partial<RoundsOptions>
     isQuick: false,
     undo: new UndoStack(),
     ballast: {} as Ballast,
-    placement: { patienceSeconds: 60 } as PlacementWatch,
+    placement: { patience: new Patience({ each: 60, inAll: 60 }) } as PlacementWatch,
     say: (message) => said.push(message),
     ...options,
   });
