@@ -199,8 +199,8 @@ class Watch {
       ++together_;
       return;
     }
-    // On one core the journey is shorter than any between two. A look in whose midst the host moved
-    // them has such a journey, too, and tells nothing of it.
+    // On one core the journey is shorter than any between two. A look in whose midst the host moves
+    // them may have such a journey, too, and not be seen as one on one core.
     journeys_.Add(look->journey_ns);
     if (look->journey_ns > kFarRatio * journeys_.Get()) ++far_;
   }

@@ -144,21 +144,17 @@ describe('PlacementWatch', () => {
 
   test('waits for the processors only as long as there is patience', async () => {
     const script =
-      'while read -r line; do echo "{\\"line\\":\\"$line\\"}"; echo "$line" >> "$0"; done';
-    const lines = join(part.directory, 'lines');
-    const patience = new Patience({ each: 60, inAll: 0.05 });
-    const { watch } = openWatch({ patience, command: ['sh', '-c', script, lines] });
-    await watch.during(() => sleep(100));
-    expect(patience.isOver).toBe(false);
-    await patience.spendOn(() => sleep(60));
-    await watch.during(async () => undefined);
-    expect(readFileSync(lines, 'utf8').trim().split('\n')).toEqual([
-      'settle',
-      'watch',
-      'stop',
-      'watch',
-      'stop',
-    ]);
+      'while read -r line; do echo "$line" >> "$0"; echo "{\\"line\\":\\"$line\\"}"; done';
+    const askedWith = async (inAll: number) => {
+      const lines = join(part.directory, `lines-${inAll}`);
+      const patience = new Patience({ each: 60, inAll });
+      const { watch } = openWatch({ patience, command: ['sh', '-c', script, lines] });
+      await watch.during(async () => undefined);
+      await watch.close();
+      return readFileSync(lines, 'utf8').trim().split('\n');
+    };
+    expect(await askedWith(3600)).toEqual(['settle', 'watch', 'stop']);
+    expect(await askedWith(0)).toEqual(['watch', 'stop']);
   });
 
   test('lets nothing begin when everything is being closed', async () => {
