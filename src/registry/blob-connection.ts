@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
 import type { BlobSink, Reception } from './blob-sink.js';
 import { type BlobTlsOptions, connectSocket } from './blob-socket.js';
-import { ConnectionFault } from './connection-fault.js';
+import { ConnectionFault, idleFault } from './connection-fault.js';
 import { type ResponseHead, ResponseHeadReader } from './response-head.js';
 
 export interface BlobConnectionOptions {
@@ -344,10 +344,6 @@ export class BlobConnection {
     if (exchange?.reader !== undefined) exchange.onHeadFault(reason);
     else exchange?.reading?.onFault(reason);
   }
-}
-
-function idleFault(timeoutMs: number): ConnectionFault {
-  return new ConnectionFault('ETIMEDOUT', `no byte of the body for ${timeoutMs / 1000} s`);
 }
 
 function earlyEnd(exchange: Exchange | undefined): string {

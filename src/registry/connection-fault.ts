@@ -8,3 +8,8 @@ export class ConnectionFault extends Error {
     this.code = code;
   }
 }
+
+/** No byte of a body came for so long. */
+export function idleFault(timeoutMs: number): ConnectionFault {
+  return new ConnectionFault('ETIMEDOUT', `no byte of the body for ${timeoutMs / 1000} s`);
+}

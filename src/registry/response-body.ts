@@ -1,6 +1,7 @@
+import type { IncomingMessage } from 'node:http';
 import { finished } from 'node:stream';
-import type { Dispatcher } from 'undici';
 import type { BlobSink } from './blob-sink.js';
+import { ConnectionFault, idleFault } from './connection-fault.js';
 
 /** The body of an answer. Its reader either pours it, once, or discards it: the connection is in use until then. */
 export interface ResponseBody {
@@ -16,41 +17,81 @@ export interface ResponseBody {
 /** What is read of an unwanted body for the sake of its connection. */
 const MAX_DISCARDED_BYTES = 64 * 1024;
 
-/** A body that undici reads. */
-export class UndiciBody implements ResponseBody {
-  readonly #stream: Dispatcher.ResponseData['body'];
+export interface StreamBodyOptions {
+  /** Longest wait for the next byte, while there is room for it. */
+  readonly idleTimeoutMs: number;
+  readonly signal: AbortSignal | undefined;
+}
 
-  constructor(stream: Dispatcher.ResponseData['body']) {
-    // A fault before anybody reads it is told to whoever does.
-    this.#stream = stream.on('error', () => undefined);
+/** A body that node's HTTP client reads. */
+export class StreamBody implements ResponseBody {
+  readonly #stream: IncomingMessage;
+  readonly #options: StreamBodyOptions;
+
+  constructor(stream: IncomingMessage, options: StreamBodyOptions) {
+    const { signal } = options;
+    const abort = () => stream.destroy();
+    signal?.addEventListener('abort', abort, { once: true });
+    this.#stream = stream
+      // A fault before anybody reads it is told to whoever does.
+      .on('error', () => undefined)
+      .once('close', () => signal?.removeEventListener('abort', abort));
+    this.#options = options;
   }
 
   pour(sink: BlobSink): Promise<void> {
     const stream = this.#stream;
+    const { idleTimeoutMs, signal } = this.#options;
     return new Promise<void>((resolve, reject) => {
+      // Of several reasons the first one counts.
       const end = (error: unknown) => {
         reject(error);
         stream.destroy();
       };
+      const wait = () => setTimeout(() => end(idleFault(idleTimeoutMs)), idleTimeoutMs);
+      let timer = wait();
+      const resume = () => {
+        timer = wait();
+        stream.resume();
+      };
       const take = (chunk: Buffer) => {
+        timer.refresh();
         try {
           if (sink.write(chunk)) return;
+          // A sink that takes its time is no idle connection.
+          clearTimeout(timer);
           stream.pause();
-          sink.drained().then(() => stream.resume(), end);
+          sink.drained().then(resume, end);
         } catch (error) {
           end(error);
         }
       };
-      // Of several reasons the first one counts.
-      finished(stream, (error) => (error ? reject(error) : resolve()));
+      finished(stream, (error) => {
+        clearTimeout(timer);
+        if (signal?.aborted) reject(signal.reason);
+        else if (error?.code === 'ECONNRESET') reject(earlyEnd());
+        else if (error) reject(error);
+        else resolve();
+      });
       stream.on('data', take);
     });
   }
 
   async discard(): Promise<void> {
+    let left = MAX_DISCARDED_BYTES;
+    const write = ({ byteLength }: Uint8Array) => {
+      left -= byteLength;
+      if (left < 0) throw new Error('the rest is not worth its connection');
+      return true;
+    };
     // What is thrown away cannot fail.
-    await this.#stream.dump({ limit: MAX_DISCARDED_BYTES }).catch(() => undefined);
+    await this.pour({ write, drained: async () => undefined }).catch(() => undefined);
   }
+}
+
+/** What node calls "aborted". */
+function earlyEnd(): ConnectionFault {
+  return new ConnectionFault('ECONNRESET', 'the connection was closed before the end of the body');
 }
 
 /** Reads at most `maxBytes` of a body and ends it. `isComplete` is false when there was more. */

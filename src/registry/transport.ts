@@ -1,11 +1,12 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Dispatcher } from 'undici';
 import type { BlobConnectionPool } from './blob-connection-pool.js';
 import type { BlobTlsOptions } from './blob-socket.js';
+import { ConnectionFault } from './connection-fault.js';
 import type { ConnectionSettings } from './connection-settings.js';
 import { allowsPlainHttp, isLocalOnlyHost } from './hosts.js';
+import type { HttpClient } from './http-client.js';
 import { RegistryError } from './registry-error.js';
-import { type ResponseBody, UndiciBody } from './response-body.js';
+import type { ResponseBody } from './response-body.js';
 import { ResponseHeadError, type ResponseHeaders } from './response-head.js';
 
 export interface TransportOptions {
@@ -76,15 +77,10 @@ const TRANSIENT_CODES = new Set([
   'EHOSTUNREACH',
   'ENETUNREACH',
   'EAI_AGAIN',
-  'UND_ERR_SOCKET',
-  'UND_ERR_CONNECT_TIMEOUT',
-  'UND_ERR_HEADERS_TIMEOUT',
-  'UND_ERR_BODY_TIMEOUT',
-  'UND_ERR_RES_CONTENT_LENGTH_MISMATCH',
 ]);
 
 /** A connection that was there and broke, where another may hold. */
-const BROKEN_CODES = new Set(['ECONNRESET', 'EPIPE', 'UND_ERR_SOCKET']);
+const BROKEN_CODES = new Set(['ECONNRESET', 'EPIPE']);
 
 /**
  * HTTP for registries: pooled connections, deadlines, redirects and retries. Knows nothing of credentials but that they
@@ -92,47 +88,40 @@ const BROKEN_CODES = new Set(['ECONNRESET', 'EPIPE', 'UND_ERR_SOCKET']);
  */
 export class Transport {
   readonly #options: TransportOptions;
-  readonly #direct: Dispatcher;
-  readonly #proxied: Dispatcher;
+  readonly #openClient: (proxy: URL | undefined) => HttpClient;
+  readonly #environmentProxy: (url: URL) => URL | undefined;
   readonly #blobs: BlobConnectionPool;
+  /** By the address of the proxy; "": without one. */
+  readonly #clients = new Map<string, HttpClient>();
 
   private constructor(
     options: TransportOptions,
-    clients: { direct: Dispatcher; proxied: Dispatcher; blobs: BlobConnectionPool },
+    parts: {
+      readonly blobs: BlobConnectionPool;
+      readonly openClient: (proxy: URL | undefined) => HttpClient;
+      readonly environmentProxy: (url: URL) => URL | undefined;
+    },
   ) {
     this.#options = options;
-    this.#direct = clients.direct;
-    this.#proxied = clients.proxied;
-    this.#blobs = clients.blobs;
+    this.#openClient = parts.openClient;
+    this.#environmentProxy = parts.environmentProxy;
+    this.#blobs = parts.blobs;
   }
 
   /** Loads the HTTP clients (slow to load, so not before it is needed). `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` are honoured but for loopback hosts. */
   static async open(options: Partial<TransportOptions> = {}): Promise<Transport> {
-    const [{ Agent, EnvHttpProxyAgent, ProxyAgent }, { BlobConnectionPool }] = await Promise.all([
-      import('undici'),
+    const [{ HttpClient }, { BlobConnectionPool }, environmentProxy] = await Promise.all([
+      import('./http-client.js'),
       import('./blob-connection-pool.js'),
+      openEnvironmentProxy(),
     ]);
     const merged = { ...DEFAULT_TRANSPORT_OPTIONS, ...options };
-    const tls = tlsOptions(merged.connection);
-    const agentOptions = {
-      connect: { timeout: merged.connectTimeoutMs, ...tls },
-      headersTimeout: merged.headersTimeoutMs,
-      bodyTimeout: merged.bodyIdleTimeoutMs,
-      // Several pulls from one registry, four layers each, and room for the small requests between.
-      connections: 32,
-      keepAliveTimeout: 4_000,
-    };
-    const blobs = new BlobConnectionPool({ ...merged, tls });
-    const proxy = merged.connection?.proxy;
-    if (proxy !== undefined) {
-      const proxied = new ProxyAgent({ ...agentOptions, uri: proxy.href, requestTls: tls });
-      return new Transport(merged, { direct: proxied, proxied, blobs });
-    }
-    const direct = new Agent(agentOptions);
-    const { HTTP_PROXY, HTTPS_PROXY, http_proxy, https_proxy } = process.env;
-    const hasProxy = [HTTP_PROXY, HTTPS_PROXY, http_proxy, https_proxy].some(Boolean);
-    const proxied = hasProxy ? new EnvHttpProxyAgent({ ...agentOptions, requestTls: tls }) : direct;
-    return new Transport(merged, { direct, proxied, blobs });
+    const settings = { ...merged, tls: tlsOptions(merged.connection) };
+    return new Transport(merged, {
+      blobs: new BlobConnectionPool(settings),
+      openClient: (proxy) => new HttpClient({ ...settings, proxy }),
+      environmentProxy,
+    });
   }
 
   /** A transport for a host with settings of its own; the caller closes it. */
@@ -162,8 +151,7 @@ export class Transport {
   /** Closes the idle connections and cuts those in use. */
   async close(): Promise<void> {
     this.#blobs.close();
-    await this.#direct.destroy();
-    if (this.#proxied !== this.#direct) await this.#proxied.destroy();
+    for (const client of this.#clients.values()) client.close();
   }
 
   async #deliver(request: TransportRequest, exchange: Exchange): Promise<TransportResponse> {
@@ -252,37 +240,39 @@ export class Transport {
   }
 
   async #exchange(request: TransportRequest): Promise<TransportResponse> {
-    const { url, method, headers, body, signal } = request;
-    const response = await this.#dispatcherFor(url).request({
-      origin: url.origin,
-      path: url.pathname + url.search,
-      method,
-      headers: { 'user-agent': this.#options.userAgent, ...headers },
-      ...(body === undefined ? {} : { body }),
-      ...(signal === undefined ? {} : { signal }),
-    });
-    return {
-      status: response.statusCode,
-      headers: response.headers,
-      host: url.host,
-      body: new UndiciBody(response.body),
-    };
+    const { url, method, body, signal } = request;
+    const headers = this.#headersOf(request);
+    const answer = await this.#clientFor(url).send({ url, method, headers, body, signal });
+    return { ...answer, host: url.host };
   }
 
   async #exchangeForBlob(request: TransportRequest): Promise<TransportResponse> {
     const { url, signal } = request;
-    const isDirect = this.#options.connection?.proxy === undefined;
-    if (isDirect && this.#dispatcherFor(url) === this.#direct) {
-      const headers = { 'user-agent': this.#options.userAgent, ...request.headers };
-      const answer = await this.#blobs.get({ url, headers, signal });
+    if (this.#proxyFor(url) === undefined) {
+      const answer = await this.#blobs.get({ url, headers: this.#headersOf(request), signal });
       if (answer !== undefined) return { ...answer, host: url.host };
     }
-    // By a proxy, or of another form than most: undici knows all of it.
+    // By a proxy, or of another form than most: node's client knows all of it.
     return this.#exchange(request);
   }
 
-  #dispatcherFor(url: URL): Dispatcher {
-    return isLocalOnlyHost(url.hostname) ? this.#direct : this.#proxied;
+  #headersOf({ headers }: TransportRequest): Record<string, string> {
+    return { 'user-agent': this.#options.userAgent, ...headers };
+  }
+
+  #clientFor(url: URL): HttpClient {
+    const proxy = this.#proxyFor(url);
+    const key = proxy?.href ?? '';
+    const client = this.#clients.get(key) ?? this.#openClient(proxy);
+    this.#clients.set(key, client);
+    return client;
+  }
+
+  /** @throws ConnectionFault `EINVAL` for a proxy that does not speak HTTP. */
+  #proxyFor(url: URL): URL | undefined {
+    const own = this.#options.connection?.proxy;
+    if (own !== undefined) return own;
+    return isLocalOnlyHost(url.hostname) ? undefined : this.#environmentProxy(url);
   }
 
   #pauseMs(attempt: number, retryAfter: string | string[] | undefined): number {
@@ -316,6 +306,25 @@ function isBrokenConnection(error: unknown): boolean {
   return BROKEN_CODES.has(String((error as { code?: unknown } | null)?.code));
 }
 
+/** What the environment says now about the proxy of a URL. */
+async function openEnvironmentProxy(): Promise<(url: URL) => URL | undefined> {
+  const { HTTP_PROXY, HTTPS_PROXY, http_proxy, https_proxy } = process.env;
+  const hasProxy = [HTTP_PROXY, HTTPS_PROXY, http_proxy, https_proxy].some(Boolean);
+  if (!hasProxy) return () => undefined;
+  const { getProxyForUrl } = await import('proxy-from-env');
+  return (url) => {
+    const address = getProxyForUrl(url.href);
+    if (address === '') return undefined;
+    const proxy = URL.canParse(address) ? new URL(address) : undefined;
+    if (proxy?.protocol === 'http:' || proxy?.protocol === 'https:') return proxy;
+    // The value may hold a credential.
+    throw new ConnectionFault(
+      'EINVAL',
+      `the proxy that the environment names for ${url.protocol}// is no http:// or https:// address`,
+    );
+  };
+}
+
 function tlsOptions(connection: ConnectionSettings | undefined): BlobTlsOptions {
   if (connection === undefined) return {};
   const { secureContext, verifiesCertificates } = connection;
@@ -331,11 +340,12 @@ export function connectionError(
   error: unknown,
 ): RegistryError {
   if (error instanceof RegistryError) return error;
-  if (error instanceof ResponseHeadError) {
+  const code = String((error as { code?: unknown } | null)?.code ?? '');
+  // HPE_: of node's parser of HTTP.
+  if (error instanceof ResponseHeadError || (error instanceof Error && code.startsWith('HPE_'))) {
     const problem = `${request.what}: bad answer from ${request.url.host}: ${error.message}`;
     return new RegistryError('BAD_RESPONSE', problem, { cause: error });
   }
-  const code = String((error as { code?: unknown } | null)?.code ?? '');
   const timedOut = code.endsWith('TIMEOUT') || code === 'ETIMEDOUT';
   const text =
     error instanceof Error && error.message !== '' ? error.message : code || 'unknown fault';

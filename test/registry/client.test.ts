@@ -144,7 +144,7 @@ describe.each([
   it('refuses a part that nobody asked for', async () => {
     const request = blobRequest();
     registry.misbehaviours.push(
-      // As undici reads it, too: it is asked again what comes without a length.
+      // As node's client reads it, too: it is asked again what comes without a length.
       times(2, isBlob, (response) =>
         response.writeHead(206, { 'content-range': 'bytes 0-499999/500000' }).end(content),
       ),
@@ -224,7 +224,7 @@ describe.each([
     },
   );
 
-  it('reads a body in chunks, one that ends by closing and an encoded one, by undici', async () => {
+  it('reads a body in chunks, one that ends by closing and an encoded one, by the client of node', async () => {
     const request = blobRequest();
     const ways: ((response: ServerResponse) => unknown)[] = [
       (response) => response.writeHead(200).end(content),

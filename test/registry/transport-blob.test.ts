@@ -26,7 +26,7 @@ const redirectTo = (count: number, target: (path: string) => string) =>
   );
 
 describe('a blob', () => {
-  it('comes the lean way, all else by undici', async () => {
+  it('comes the lean way, all else by the client of node', async () => {
     expect((await pour()).equals(content)).toBe(true);
     await client().ping();
     expect(registry.requests.map(isLean)).toEqual([true, false]);
