@@ -5,6 +5,7 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
 import { NotFoundError } from '../errors.js';
+import { nameFullDisk } from './full-disk.js';
 import { ArchiveError, findTarFile, readTarIndex, type TarEntry } from './tar-index.js';
 
 /** Read access to the files of an image archive: an OCI layout directory or a tar. */
@@ -83,7 +84,7 @@ async function openCopy(
     const code = String((error as { code?: unknown }).code ?? '');
     if (code.startsWith('Z_'))
       throw new ArchiveError('Its gzip stream is damaged', { cause: error });
-    throw error;
+    throw nameFullDisk(error, temporaryPath);
   }
 }
 

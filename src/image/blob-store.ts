@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import type { StatePaths } from '../config.js';
 import { type Digest, digestHex, digestOf, isDigest } from '../digest.js';
 import { RuntimeError } from '../errors.js';
+import { nameFullDisk } from './full-disk.js';
 import { OCI_INDEX_TYPE } from './media-type.js';
 
 /** A blob has not the size that a manifest says (`SIZE_MISMATCH`), or is missing (`NOT_FOUND`). */
@@ -130,18 +131,11 @@ export class BlobStore {
   }
 
   async #replace(path: string, content: Uint8Array | string): Promise<void> {
-    await this.#publish(path, (file) => file.writeFile(content));
-  }
-
-  async #publish(
-    path: string,
-    write: (file: Awaited<ReturnType<typeof open>>) => Promise<void>,
-  ): Promise<void> {
     const temporary = this.temporaryPath();
     const file = await open(temporary, 'wx', 0o600);
     try {
       try {
-        await write(file);
+        await file.writeFile(content);
       } finally {
         await file.close();
       }
@@ -149,7 +143,7 @@ export class BlobStore {
       this.#syncLater(path);
     } catch (error) {
       await unlink(temporary).catch(absent);
-      throw error;
+      throw nameFullDisk(error, path);
     }
   }
 }

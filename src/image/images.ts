@@ -196,7 +196,7 @@ export class ImageService {
     const isLast = untagged.length === image.names.length + image.repoDigests.length;
     if (!isLast) {
       await this.#store.removeNames(untagged);
-      await this.#writeIndexAfterRemoval();
+      await this.#writeIndex();
       return { untagged };
     }
     const isInUse = this.#options.isInUse(image.id);
@@ -208,7 +208,7 @@ export class ImageService {
     await (isInUse ? this.#store.condemn(image.id) : this.#store.remove(image.id));
     // First the space, then the file that takes some.
     await this.#collectSoon();
-    await this.#writeIndexAfterRemoval();
+    await this.#writeIndex();
     return { untagged, deleted: image.id };
   }
 
@@ -301,7 +301,7 @@ export class ImageService {
     let result: T;
     try {
       result = await action();
-      await this.#index.write();
+      await this.#writeIndex();
     } catch (error) {
       lock?.release();
       // What went wrong is what the caller must hear; the next change collects.
@@ -338,10 +338,10 @@ export class ImageService {
     return collected;
   }
 
-  /** Removing must work on a full disk: there the old index stays, which names too much, until the next change. */
-  async #writeIndexAfterRemoval(): Promise<void> {
+  /** Nothing of ours reads it: on a full disk, where removing must work and what was pulled is there, the old one stays until the next change. */
+  async #writeIndex(): Promise<void> {
     await this.#index.write().catch((error: NodeJS.ErrnoException) => {
-      if (error.code !== 'ENOSPC') throw error;
+      if (error.code !== 'ENOSPC' && error.code !== 'EDQUOT') throw error;
     });
   }
 

@@ -22,11 +22,14 @@ export interface ImageRoot extends AsyncDisposable {
 export async function openImageRoot({
   keyring = { lookup: async () => [] },
   settings = {},
+  parent = tmpdir(),
 }: {
   keyring?: Keyring;
   settings?: ConfigOptions;
+  /** The directory that the root is made in. */
+  parent?: string;
 } = {}): Promise<ImageRoot> {
-  const directory = mkdtempSync(join(tmpdir(), 'cais-image-root-'));
+  const directory = mkdtempSync(join(parent, 'cais-image-root-'));
   const native = loadNative();
   const config = loadConfig({ ...settings, root: directory, run: join(directory, 'run') });
   const records = RecordStore.open(join(directory, 'meta'));
