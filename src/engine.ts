@@ -136,10 +136,10 @@ export class Engine implements AsyncDisposable {
 
   /** Looks at the machine; a tiny layer image is mounted for it. */
   async facts(): Promise<EngineFacts> {
-    const { native, paths, layers, openFiles } = this.#parts;
+    const { native, layers, openFiles } = this.#parts;
     return {
       layerForm: layers.form,
-      imageForm: await native.probeLayerImage(paths.ingest),
+      imageForm: await layers.tryImageForm(),
       cgroups: native.cgroupLayout(),
       openFiles,
     };

@@ -9,8 +9,11 @@ import type { LayerForm, NativeBinding } from '../native.js';
 /** open(2) O_PATH, which node does not name. The same on x86-64 and arm64. */
 const O_PATH = 0o10000000;
 
+/** Of the ingest in which the form of layers is tried out. */
+export const PROBE_NAME = 'probe';
+
 /** Names that the store gives to its directories in `<root>/ingest`; others there are not its own. */
-const INGEST_NAME = /^(layer|early|mend)-[0-9a-f]{64}$/;
+const INGEST_NAME = /^((layer|early|mend)-[0-9a-f]{64}|probe)$/;
 
 /** The files of stored layers: where they lie, how they are opened, how they go away. */
 export class LayerFiles {

@@ -1,19 +1,26 @@
+import { mkdir } from 'node:fs/promises';
 import type { Config } from '../config.js';
 import { UnsupportedError } from '../errors.js';
 import type { LayerForm, NativeBinding, ProbeResult } from '../native.js';
 import type { Collection } from '../record-store.js';
+import { type LayerFiles, PROBE_NAME } from './layer-files.js';
+import type { LayerLocks } from './layer-lock.js';
 import { kernelIdentity } from './layer-record.js';
 
 interface KeptProbe extends ProbeResult {
   readonly kernel: string;
 }
 
-/** What {@link chooseLayerForm} needs. */
-export interface LayerFormOptions {
-  readonly configured: Config['layerForm'];
-  /** An existing directory on the file system of the layers. */
-  readonly directory: string;
+/** What {@link tryImageForm} needs. */
+export interface ImageFormParts {
+  readonly files: LayerFiles;
+  readonly locks: LayerLocks;
   readonly native: Pick<NativeBinding, 'probeLayerImage'>;
+}
+
+/** What {@link chooseLayerForm} needs. */
+export interface LayerFormOptions extends ImageFormParts {
+  readonly configured: Config['layerForm'];
   readonly kept: Collection<KeptProbe>;
 }
 
@@ -32,11 +39,27 @@ export async function chooseLayerForm(options: LayerFormOptions): Promise<LayerF
   );
 }
 
-async function probe({ directory, native, kept }: LayerFormOptions): Promise<ProbeResult> {
+/** Mounts a tiny layer image, beside the layers. What is left of that when this process dies goes with the next opening of the root. */
+export function tryImageForm({ files, locks, native }: ImageFormParts): Promise<ProbeResult> {
+  const directory = files.ingest(PROBE_NAME);
+  return locks.hold(PROBE_NAME, {
+    action: async () => {
+      await files.removeNow(directory);
+      await mkdir(directory, { mode: 0o700 });
+      try {
+        return await native.probeLayerImage(directory);
+      } finally {
+        await files.removeNow(directory);
+      }
+    },
+  });
+}
+
+async function probe({ kept, ...parts }: LayerFormOptions): Promise<ProbeResult> {
   const kernel = kernelIdentity();
   const known = kept.get('layer-form');
   if (known?.kernel === kernel) return known;
-  const found = await native.probeLayerImage(directory);
+  const found = await tryImageForm(parts);
   await kept.put('layer-form', { ...found, kernel });
   return found;
 }

@@ -1,14 +1,14 @@
 import { type Config, statePaths } from '../config.js';
 import type { Digest } from '../digest.js';
 import { NotFoundError } from '../errors.js';
-import type { LayerForm, NativeBinding } from '../native.js';
+import type { LayerForm, NativeBinding, ProbeResult } from '../native.js';
 import type { RecordStore } from '../record-store.js';
 import { SingleFlight } from '../single-flight.js';
 import { EarlyIngest } from './early-ingest.js';
 import { type FindKeptMount, LayerDescriptors } from './layer-descriptors.js';
 import { LayerDurability } from './layer-durability.js';
 import { exists, LayerFiles } from './layer-files.js';
-import { chooseLayerForm } from './layer-form.js';
+import { chooseLayerForm, tryImageForm } from './layer-form.js';
 import type { LayerSource } from './layer-ingest.js';
 import { LayerLinks } from './layer-links.js';
 import { LayerLocks } from './layer-lock.js';
@@ -126,13 +126,19 @@ export class LayerStore {
     await files.prepare();
     const form = await chooseLayerForm({
       configured: options.config.layerForm,
-      directory: paths.ingest,
+      files,
+      locks: new LayerLocks(paths.locks, options.native),
       native: options.native,
       kept: options.records.collection('settings'),
     });
     const store = new LayerStore(options, form, files);
     await store.#recovery.run();
     return store;
+  }
+
+  /** Whether the kernel mounts layer images now, tried out. */
+  tryImageForm(): Promise<ProbeResult> {
+    return tryImageForm({ files: this.#files, locks: this.#locks, native: this.#native });
   }
 
   has(diffId: Digest): boolean {
