@@ -383,7 +383,9 @@ function toPodExit(exit: ExitRecord): PodContainerExit {
 function hostAddresses(): string[] {
   const all = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
   const outer = all.filter(({ internal, scopeid }) => !internal && !scopeid);
+  const addressesOf = (wanted: string) =>
+    outer.filter(({ family }) => family === wanted).map(({ address }) => address);
   // IPv4 first, as the kubelet does by default.
-  const ordered = [...outer].sort((one, other) => one.family.localeCompare(other.family));
-  return ordered.length === 0 ? ['127.0.0.1'] : ordered.map(({ address }) => address);
+  const ordered = [...addressesOf('IPv4'), ...addressesOf('IPv6')];
+  return ordered.length === 0 ? ['127.0.0.1'] : ordered;
 }
