@@ -1,8 +1,8 @@
-import { readFileSync } from 'node:fs';
 import { Command, CommanderError, Option } from 'commander';
 import type { ConfigOptions } from '../config.js';
 import { DEFAULT_CONFIG_PATH, readConfigFile } from '../config-file.js';
 import { describeError } from '../errors.js';
+import { packageVersion } from '../version.js';
 import type { StartCommand } from './context.js';
 import { exitCodeOf } from './exit-code.js';
 import { describeImageCommands } from './image-commands.js';
@@ -17,7 +17,7 @@ const USAGE_EXIT_CODE = 2;
 function describeProgram(start: StartCommand): Command {
   const program = new Command('cais')
     .description('Containers and pods on this machine, without a daemon')
-    .version(version(), '--version', 'print the version')
+    .version(packageVersion(), '--version', 'print the version')
     .addOption(
       new Option(
         '--config <file>',
@@ -92,11 +92,6 @@ async function settingsOf(options: Record<string, unknown>): Promise<ConfigOptio
     network,
     ...(cniConfDir === undefined ? {} : { cni: { ...settings.cni, confDir: cniConfDir } }),
   } as unknown as ConfigOptions;
-}
-
-function version(): string {
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
-  return (JSON.parse(text) as { version: string }).version;
 }
 
 /** Runs the program; the one place that prints errors and decides the exit code. */

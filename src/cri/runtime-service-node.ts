@@ -1,5 +1,6 @@
 import { isIP } from 'node:net';
 import { InvalidArgumentError } from '../errors.js';
+import { packageVersion } from '../version.js';
 import type { RuntimeHandler } from './cri-engine.js';
 import {
   CgroupDriver,
@@ -11,7 +12,6 @@ import {
   VersionResponse,
 } from './generated/api.js';
 import type { ServiceParts } from './service-parts.js';
-import { packageVersion } from './version.js';
 
 /** Version of the interface's first half, the only one a kubelet accepts; the second half is the package `runtime.v1`. */
 const KUBELET_API_VERSION = '0.1.0';

@@ -60,7 +60,7 @@ async function serveRoot({ settings, config, log, manager, signal }: ServeParts)
       import('../../stream/streaming-server.js'),
       import('../../operation/observability.js'),
     ]);
-  const { packageVersion } = await import('../../cri/version.js');
+  const { packageVersion } = await import('../../version.js');
   const version = packageVersion();
   const { socketGroup: group, streamAddress } = config.serve;
   await using observability = await Observability.open({
