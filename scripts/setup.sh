@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes a clone of cais ready to run: checks the machine, installs Debian packages and npm packages that are missing, builds the
-# native parts and dist/. Does nothing, quickly, when all is there. `npm start` and `npm test` call it first.
+# native parts, dist/ and dist-cli/. Does nothing, quickly, when all is there. `npm start` and `npm test` call it first.
 #
 #   sh scripts/setup.sh [LIST…]     LIST names scripts/packages-LIST.txt; "build" is always included
 #

@@ -31,6 +31,7 @@ const GUEST_PACKAGES = [
 const REPOSITORY_PARTS = [
   'bin',
   'dist',
+  'dist-cli',
   'examples',
   'native',
   'package.json',
