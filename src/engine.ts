@@ -14,6 +14,7 @@ import { ContainerService } from './container/container.js';
 import { ContainerEvents } from './container/events.js';
 import { recover } from './container/recover.js';
 import type { ContainerRecord, ExitRecord } from './container/state.js';
+import { makeDirectories } from './directories.js';
 import { describeError } from './errors.js';
 import { ImageService } from './image/images.js';
 import type { CgroupLayout, LayerForm, NativeBinding, ProbeResult } from './native.js';
@@ -222,6 +223,7 @@ async function openParts(
 ): Promise<EngineParts> {
   const native = loadNative();
   const paths = statePaths(config);
+  await makeDirectories(paths.meta, 0o700);
   const records = RecordStore.open(paths.meta);
   rollback.add('open the records', () => records.close());
   // LMDB's descriptors must not reach what we execute.

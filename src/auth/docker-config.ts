@@ -1,5 +1,6 @@
-import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { readFile, rename, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { makeDirectories } from '../directories.js';
 import { InvalidArgumentError } from '../errors.js';
 import { Credential } from './credential.js';
 
@@ -152,7 +153,7 @@ export async function updateDockerConfig(
   if (auth === undefined) delete auths[server];
   else
     auths[server] = { auth: Buffer.from(`${auth.username}:${auth.password}`).toString('base64') };
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+  await makeDirectories(dirname(path), 0o700);
   const temporary = `${path}.${process.pid}.new`;
   await writeFile(temporary, `${JSON.stringify({ ...document, auths }, null, 2)}\n`, {
     mode: 0o600,

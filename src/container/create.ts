@@ -1,5 +1,5 @@
-import { mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { makeDirectories } from '../directories.js';
 import { FailedPreconditionError, InvalidArgumentError, NotFoundError } from '../errors.js';
 import { Rollback } from '../rollback.js';
 import { appArmorProfile } from '../runtime/apparmor.js';
@@ -118,7 +118,7 @@ async function runSteps(
   await prepareMountSources(config.mounts, rollback);
   await checkSubPaths(parts, record);
   if (record.logPath !== undefined) {
-    await mkdir(dirname(record.logPath), { recursive: true, mode: 0o700 });
+    await makeDirectories(dirname(record.logPath), 0o700);
   }
   const created = transition(record, 'created', { spec });
   await parts.containers.put(id, created);

@@ -1,5 +1,6 @@
-import { mkdir, rmdir, stat } from 'node:fs/promises';
+import { rmdir, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { makeDirectories } from '../directories.js';
 import { InvalidArgumentError } from '../errors.js';
 import type { Rollback } from '../rollback.js';
 import type { BindMount, ContainerMount } from '../runtime/container-config.js';
@@ -25,7 +26,7 @@ async function ensureSource(mount: BindMount, rollback: Rollback): Promise<void>
   const { hostPath } = mount;
   try {
     if (await exists(hostPath)) return;
-    const first = await mkdir(hostPath, { recursive: true, mode: 0o755 });
+    const first = await makeDirectories(hostPath, 0o755);
     if (first !== undefined) {
       rollback.add(`directory "${hostPath}"`, () => removeEmpty(hostPath, first));
     }

@@ -1,17 +1,8 @@
 import { execFile } from 'node:child_process';
-import {
-  chmod,
-  chown,
-  lstat,
-  mkdir,
-  mkdtemp,
-  readFile,
-  rename,
-  rm,
-  unlink,
-} from 'node:fs/promises';
+import { chmod, chown, lstat, mkdtemp, readFile, rename, rm, unlink } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { dirname, join } from 'node:path';
+import { makeDirectories } from '../directories.js';
 import {
   AlreadyExistsError,
   FailedPreconditionError,
@@ -54,7 +45,7 @@ export class SocketFile {
       );
     }
     const gid = group === undefined ? undefined : await groupId(group);
-    await mkdir(dirname(path), { recursive: true, mode: 0o755 });
+    await makeDirectories(dirname(path), 0o755);
     await checkPlace(path);
     // Short, since it counts against the length of socket paths too.
     const directory = await mkdtemp(join(dirname(path), '.c'));

@@ -1,8 +1,9 @@
 import { createHash, randomUUID } from 'node:crypto';
-import { mkdir, open, readdir, rename, rm, unlink } from 'node:fs/promises';
+import { open, readdir, rename, rm, unlink } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import type { Writable } from 'node:stream';
 import { type Digest, digestHex } from '../digest.js';
+import { makeDirectories } from '../directories.js';
 import { FailedPreconditionError, RuntimeError } from '../errors.js';
 import { type BlobStore, type LayoutEntry, layoutIndex } from './blob-store.js';
 import type { ImageRecord } from './image-store.js';
@@ -80,7 +81,7 @@ export async function saveDirectory(
   });
   if (present.length > 0)
     throw new FailedPreconditionError(`Cannot save to "${directory}": the directory is not empty`);
-  await mkdir(join(directory, 'blobs', 'sha256'), { recursive: true });
+  await makeDirectories(join(directory, 'blobs', 'sha256'), 0o777);
   const write = async (name: string, chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>) => {
     const file = await open(join(directory, name), 'wx', 0o644);
     try {

@@ -1,7 +1,7 @@
 import { closeSync, ftruncateSync, readFileSync, writeSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Config, statePaths } from '../config.js';
+import { makeDirectories } from '../directories.js';
 import { FailedPreconditionError } from '../errors.js';
 import type { NativeBinding } from '../native.js';
 
@@ -19,7 +19,7 @@ export class ServeLock {
     config: Pick<Config, 'root' | 'run'>,
   ): Promise<ServeLock> {
     const { locks } = statePaths(config);
-    await mkdir(locks, { recursive: true, mode: 0o700 });
+    await makeDirectories(locks, 0o700);
     const path = join(locks, 'serve');
     const fd = await native.lockFile(path, { exclusive: true, wait: false });
     if (fd === null) {

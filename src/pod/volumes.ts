@@ -1,5 +1,6 @@
 import { chmod, chown, lstat, mkdir, open, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { makeDirectories } from '../directories.js';
 import { FailedPreconditionError } from '../errors.js';
 import type { Pod, PodContainer } from '../objects/defaults.js';
 import type { VolumeSpec } from '../objects/pod-schema.js';
@@ -72,7 +73,7 @@ export function volumeMounts(
 }
 
 async function checkHostPath({ path, type = '' }: HostPath, volume: string): Promise<void> {
-  if (type === 'DirectoryOrCreate') await mkdir(path, { recursive: true, mode: 0o755 });
+  if (type === 'DirectoryOrCreate') await createDirectory(path, volume);
   if (type === 'FileOrCreate') await createFile(path, volume);
   const expected = EXPECTED[type];
   if (expected === undefined) return;
@@ -90,6 +91,19 @@ async function checkHostPath({ path, type = '' }: HostPath, volume: string): Pro
   if (kinds[expected as keyof typeof kinds] !== true) {
     throw new FailedPreconditionError(
       `MountVolume.SetUp failed for volume "${volume}" : hostPath type check failed: ${path} is not a ${expected}`,
+    );
+  }
+}
+
+async function createDirectory(path: string, volume: string): Promise<void> {
+  try {
+    await makeDirectories(path, 0o755);
+  } catch (cause) {
+    // Something else is there: the check of its type says so.
+    if ((cause as NodeJS.ErrnoException).code === 'EEXIST') return;
+    throw new FailedPreconditionError(
+      `MountVolume.SetUp failed for volume "${volume}" : cannot create directory ${path}`,
+      { cause },
     );
   }
 }

@@ -1,5 +1,6 @@
 import { mkdir, rm } from 'node:fs/promises';
 import type { Config } from '../config.js';
+import { makeDirectories } from '../directories.js';
 import { InvalidArgumentError } from '../errors.js';
 import type { NativeBinding } from '../native.js';
 import type { Collection } from '../record-store.js';
@@ -56,7 +57,7 @@ interface SandboxStep {
 /** A sandbox is made by these steps, in this order; each registers its undo. */
 export const SANDBOX_STEPS: readonly SandboxStep[] = [
   { name: 'record', run: writeRecord },
-  { name: 'directories', run: makeDirectories },
+  { name: 'directories', run: makeOwnDirectories },
   { name: 'cgroups', run: makeCgroups },
   { name: 'supervisor', run: startSupervisor },
   { name: 'connection', run: connect },
@@ -70,19 +71,19 @@ async function writeRecord(parts: SandboxParts, build: SandboxBuild, rollback: R
   rollback.add('record', () => parts.sandboxes.remove(build.record.id));
 }
 
-async function makeDirectories(parts: SandboxParts, build: SandboxBuild, rollback: Rollback) {
+async function makeOwnDirectories(parts: SandboxParts, build: SandboxBuild, rollback: Rollback) {
   const { runDirectory } = sandboxPaths(parts.config, build.record.id);
   if (Buffer.byteLength(`${runDirectory}/control.sock`) >= 108) {
     throw new InvalidArgumentError(
       `The run directory "${parts.config.run}" is too long: socket paths end at 107 bytes`,
     );
   }
-  await mkdir(parts.config.run, { recursive: true, mode: 0o700 });
+  await makeDirectories(parts.config.run, 0o700);
   rollback.add('run directory', () => rm(runDirectory, { recursive: true, force: true }));
   await mkdir(runDirectory, { mode: 0o700 });
   // Program output may hold secrets: the kubelet's directories are its own business, ours are private.
   const { logDirectory } = build.record.config;
-  if (logDirectory !== undefined) await mkdir(logDirectory, { recursive: true, mode: 0o700 });
+  if (logDirectory !== undefined) await makeDirectories(logDirectory, 0o700);
 }
 
 async function makeCgroups(parts: SandboxParts, build: SandboxBuild, rollback: Rollback) {

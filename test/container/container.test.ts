@@ -184,6 +184,15 @@ describe('ContainerService', () => {
     [
       {
         mounts: [
+          { type: 'bind' as const, hostPath: '/proc/no/x', containerPath: '/x', readOnly: true },
+        ],
+      },
+      'INVALID_ARGUMENT',
+      'cannot use "/proc/no/x" of the host',
+    ],
+    [
+      {
+        mounts: [
           { type: 'bind' as const, hostPath: '/', containerPath: '/proc/sys', readOnly: true },
         ],
       },
