@@ -18,6 +18,7 @@ import type { PodServices } from './services.js';
 import {
   type ContainerStatus,
   initialStatuses,
+  isEnded,
   type PodPhase,
   podPhase,
   terminated,
@@ -382,8 +383,4 @@ export class PodService {
 
 function isNamed({ pod }: PodRecord, name: string, namespace: string): boolean {
   return pod.metadata.name === name && pod.metadata.namespace === namespace;
-}
-
-function isEnded(phase: PodPhase): boolean {
-  return phase === 'Succeeded' || phase === 'Failed';
 }

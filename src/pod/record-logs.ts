@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { PodLogs } from './pod-logs.js';
 import { hasLivingOwner, type PodRecord } from './pod-record.js';
 import type { PodContainers } from './services.js';
+import { isEnded } from './status.js';
 
 /** How soon a follower learns that the pod's worker, in another process, has started a container again. */
 const POLL_MS = 250;
@@ -60,7 +61,7 @@ function addAttempts(record: PodRecord, { logs, seen, options }: Following): voi
 }
 
 function mayGrow(record: PodRecord, { containers }: RecordLogsOptions): boolean {
-  if (record.phase === 'Succeeded' || record.phase === 'Failed') return false;
+  if (isEnded(record.phase)) return false;
   if (hasLivingOwner(record)) return true;
   return record.containers.some(
     ({ state, containerId }) =>

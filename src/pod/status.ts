@@ -4,6 +4,11 @@ import type { PodContainerExit } from './services.js';
 /** @see contracts/kubernetes-semantics.md I1 to I7 */
 export type PodPhase = 'Pending' | 'Running' | 'Succeeded' | 'Failed';
 
+/** No other phase comes after it. */
+export function isEnded(phase: PodPhase): boolean {
+  return phase === 'Succeeded' || phase === 'Failed';
+}
+
 /** Reason of a container that waits for its restart. */
 export const CRASH_LOOP_BACK_OFF = 'CrashLoopBackOff';
 

@@ -18,6 +18,7 @@ import {
   type ContainerState,
   type ContainerStatus,
   initialStatuses,
+  isEnded,
   type PodPhase,
   podExitCode,
   podPhase,
@@ -82,6 +83,8 @@ export class PodWorker {
   #reason: string | undefined;
   #deadline: NodeJS.Timeout | undefined;
   #isDetached = false;
+  #isOver = false;
+  #storedPhase: PodPhase = 'Pending';
   /** Main containers that have not been started yet. */
   readonly #unstarted: Set<string>;
   #markStarted: () => void = () => undefined;
@@ -175,6 +178,10 @@ export class PodWorker {
       }
       await this.#runTogether(containers);
       return await this.#finish();
+    } catch (error) {
+      // What has failed is what the caller must hear.
+      if (!this.#isDetached) await this.#storeEnd().catch(() => undefined);
+      throw error;
     } finally {
       clearTimeout(this.#deadline);
       this.#markStarted();
@@ -208,15 +215,12 @@ export class PodWorker {
         }
       }),
     );
-    if (failure !== undefined) {
-      if (!this.#isDetached) await this.#store();
-      throw failure.error;
-    }
+    if (failure !== undefined) throw failure.error;
   }
 
   async #finish(): Promise<PodResult> {
     const phase = this.#phase();
-    await this.#store();
+    await this.#storeEnd();
     const code = podExitCode(this.#statuses);
     return {
       phase: this.#reason === undefined ? phase : 'Failed',
@@ -361,10 +365,19 @@ export class PodWorker {
     return this.#stopping.signal.aborted || this.#options.isStopRequested();
   }
 
+  /** Nothing is started any more. */
+  #storeEnd(): Promise<void> {
+    this.#isOver = true;
+    return this.#store();
+  }
+
   #store(): Promise<void> {
     const sandbox = this.#sandbox;
+    const phase = this.#phase();
+    // A phase that is the last one is for good: while one container has ended and another is just being started, it is not there yet.
+    if (this.#isOver || !isEnded(phase)) this.#storedPhase = phase;
     return this.#options.onProgress({
-      phase: this.#phase(),
+      phase: this.#storedPhase,
       statuses: this.#statuses,
       ...(this.#reason === undefined ? {} : { reason: this.#reason }),
       ...(sandbox === undefined ? {} : { sandboxId: sandbox.id }),

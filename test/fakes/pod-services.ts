@@ -12,6 +12,9 @@ export interface FakeBehaviour {
   readonly exitCodes?: readonly number[];
   /** Code after the stop signal; absent: 143. */
   readonly stopCode?: number;
+  /** What making and starting it wait for. */
+  readonly createAfter?: Promise<void>;
+  readonly startAfter?: Promise<void>;
   readonly failCreate?: Error;
   readonly failStart?: Error;
   readonly output?: readonly string[];
@@ -79,7 +82,8 @@ export class FakePodServices implements PodServices {
 
   readonly containers: PodServices['containers'] = {
     create: async (sandboxId, config) => {
-      const { failCreate } = this.#behaviours[config.name] ?? {};
+      const { createAfter, failCreate } = this.#behaviours[config.name] ?? {};
+      await createAfter;
       if (failCreate !== undefined) throw failCreate;
       const id = `container-${this.#count++}`;
       this.containerConfigs.push(config);
@@ -89,7 +93,14 @@ export class FakePodServices implements PodServices {
     start: async (id) => {
       const container = this.#require(id);
       const { name, attempt } = container.config;
-      const { failStart, exitCodes, output = [], lastWords = '' } = this.#behaviours[name] ?? {};
+      const {
+        startAfter,
+        failStart,
+        exitCodes,
+        output = [],
+        lastWords = '',
+      } = this.#behaviours[name] ?? {};
+      await startAfter;
       if (failStart !== undefined) throw failStart;
       this.journal.push(`start ${name}`);
       const path = join(this.#logDirectory(container), container.config.logPath ?? '');

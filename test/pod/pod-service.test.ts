@@ -97,6 +97,39 @@ describe('PodService', () => {
     }
   });
 
+  test.each(['createAfter', 'startAfter'] as const)(
+    'a pod that is stopped while one container has ended and another waits (%s) has not ended yet',
+    async (what) => {
+      let release: () => void = () => undefined;
+      const held = new Promise<void>((resolve) => {
+        release = resolve;
+      });
+      const { pods } = open({ a: { stopCode: 3 }, b: { [what]: held, stopCode: 0 } });
+      const events = new EventEmitter();
+      const [started, exited] = ['a Started', 'a Exited'].map((name) => once(events, name));
+      await using handle = await pods.run(manifest(['a', 'b']), {
+        onEvent: ({ container, reason }) => events.emit(`${container} ${reason}`),
+      });
+      await started;
+      await handle.stop();
+      await exited;
+      const [meanwhile] = pods.list();
+      release();
+      expect(meanwhile?.phase).toBe('Pending');
+      expect(await handle.wait()).toMatchObject({ phase: 'Failed', exitCode: 3 });
+      expect(pods.list()).toMatchObject([{ phase: 'Failed' }]);
+    },
+  );
+
+  test('a pod whose init container cannot be made has ended', async () => {
+    const { pods } = open({ one: { failCreate: new Error('no room') } });
+    await using handle = await pods.run(
+      manifest(['a'], { initContainers: [{ name: 'one', image: 'busybox' }] }),
+    );
+    await expect(handle.wait()).rejects.toThrow('no room');
+    expect(pods.list()).toMatchObject([{ phase: 'Failed' }]);
+  });
+
   test('an ended pod yields the exit code of the container that failed first', async () => {
     const { pods } = open({ a: { exitCodes: [0] }, b: { exitCodes: [3] }, c: { stopCode: 5 } });
     const events = new EventEmitter();
