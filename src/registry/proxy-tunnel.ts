@@ -143,7 +143,7 @@ class Tunnels {
 
   #ask(authority: string): ClientRequest {
     const { protocol, hostname, port, username, password } = this.#proxy;
-    const credential = [username, password].map(decodeURIComponent).join(':');
+    const credential = [username, password].map(decoded).join(':');
     const authorization = `Basic ${Buffer.from(credential).toString('base64')}`;
     const isTls = protocol === 'https:';
     const send = isTls ? requestTls : requestPlain;
@@ -158,5 +158,14 @@ class Tunnels {
       },
       agent: false,
     });
+  }
+}
+
+/** Of a part of a URL; one with a lone "%" is taken as it is. */
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
   }
 }

@@ -306,7 +306,7 @@ function isBrokenConnection(error: unknown): boolean {
   return BROKEN_CODES.has(String((error as { code?: unknown } | null)?.code));
 }
 
-/** What the environment says now about the proxy of a URL. */
+/** What the environment says about the proxy of a URL. */
 async function openEnvironmentProxy(): Promise<(url: URL) => URL | undefined> {
   const { HTTP_PROXY, HTTPS_PROXY, http_proxy, https_proxy } = process.env;
   const hasProxy = [HTTP_PROXY, HTTPS_PROXY, http_proxy, https_proxy].some(Boolean);
@@ -315,7 +315,12 @@ async function openEnvironmentProxy(): Promise<(url: URL) => URL | undefined> {
   return (url) => {
     const address = getProxyForUrl(url.href);
     if (address === '') return undefined;
-    const proxy = URL.canParse(address) ? new URL(address) : undefined;
+    // "proxy.example:3128": curl and Go speak plain HTTP to it; the library takes the scheme of `url`.
+    const bare = [HTTP_PROXY, HTTPS_PROXY, http_proxy, https_proxy].find(
+      (value) => value && !value.includes('://') && address.endsWith(`://${value}`),
+    );
+    const text = bare === undefined ? address : `http://${bare}`;
+    const proxy = URL.canParse(text) ? new URL(text) : undefined;
     if (proxy?.protocol === 'http:' || proxy?.protocol === 'https:') return proxy;
     // The value may hold a credential.
     throw new ConnectionFault(

@@ -87,6 +87,13 @@ describe.each([{ isTls: false }, { isTls: true }])('through a proxy (TLS: $isTls
     expect(target.requests[0]?.text.toLowerCase()).not.toContain('proxy-');
   });
 
+  it('a password with a lone "%" is sent as it is', async () => {
+    await open(lead, { isTls, credential: 'me:100%@' });
+    await read();
+    const basic = Buffer.from('me:100%').toString('base64');
+    expect(proxy.requests[0]?.text).toContain(basic);
+  });
+
   it('blobs go as well', async () => {
     await open(lead, { isTls });
     const { body } = await transport.sendForBlob(request());
@@ -167,6 +174,22 @@ describe('the environment', () => {
       'CONNECT registry.invalid:80 HTTP/1.1',
     ]);
   });
+
+  it.each(['http://registry.invalid/', 'https://registry.invalid/'])(
+    'may leave the scheme out (%s)',
+    async (url) => {
+      await heard(url);
+      const { host } = proxy.url();
+      vi.stubEnv('HTTP_PROXY', host);
+      vi.stubEnv('HTTPS_PROXY', host);
+      const bare = await Transport.open({ maxAttempts: 1, connectTimeoutMs: 2_000 });
+      await failure(bare.send({ ...request(), url: new URL(url) }));
+      await bare.close();
+      const { port, protocol } = new URL(url);
+      const expected = port || (protocol === 'https:' ? '443' : '80');
+      expect(proxy.requests.at(-1)?.text).toMatch(`CONNECT registry.invalid:${expected} HTTP/1.1`);
+    },
+  );
 
   it('names hosts that go without', async () => {
     vi.stubEnv('NO_PROXY', 'example.com,.invalid');
