@@ -51,6 +51,8 @@ export class StreamBody implements ResponseBody {
       const wait = () => setTimeout(() => end(idleFault(idleTimeoutMs)), idleTimeoutMs);
       let timer = wait();
       const resume = () => {
+        // It has broken meanwhile.
+        if (stream.destroyed) return;
         timer = wait();
         stream.resume();
       };

@@ -108,6 +108,28 @@ it('waits for a sink that is full longer than for a byte', async () => {
   expect(sink.writesWhileFull).toBe(0);
 });
 
+it('has no timer left when it is ended while the sink is full', async () => {
+  const timers = () => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length;
+  await serve((socket) => socket.write(ok(Buffer.alloc(3_000_000))));
+  let makeRoom: () => void = () => undefined;
+  const sink = new CollectingSink(
+    () =>
+      new Promise((resolve) => {
+        makeRoom = resolve;
+      }),
+  );
+  const controller = new AbortController();
+  const { body } = await send({ signal: controller.signal });
+  const poured = fault(body.pour(sink));
+  await expect.poll(() => sink.pieces.length).toBe(1);
+  controller.abort(new Error('enough'));
+  expect((await poured).message).toBe('enough');
+  const before = timers();
+  makeRoom();
+  await new Promise(setImmediate);
+  expect(timers()).toBeLessThanOrEqual(before);
+});
+
 it('gives up a connection that does not come about', async () => {
   await serve(() => undefined);
   const url = new URL(server.url().href.replace('http:', 'https:'));
