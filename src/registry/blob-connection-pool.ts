@@ -1,12 +1,14 @@
 import { BlobConnection, type BlobConnectionRequest } from './blob-connection.js';
 import type { BlobTlsOptions } from './blob-socket.js';
-import { ConnectionFault } from './connection-fault.js';
+import { ConnectionFault, IDLE_CONNECTION_MS } from './connection-fault.js';
 import type { ResponseBody } from './response-body.js';
 import type { ResponseHead, ResponseHeaders } from './response-head.js';
 
 export interface BlobConnectionPoolOptions {
   readonly connectTimeoutMs: number;
+  /** Longest wait for the head of an answer. */
   readonly headersTimeoutMs: number;
+  /** Longest wait for the next byte of a body, while there is room for it. */
   readonly bodyIdleTimeoutMs: number;
   readonly tls?: BlobTlsOptions | undefined;
 }
@@ -17,8 +19,6 @@ export interface BlobAnswer {
   readonly body: ResponseBody;
 }
 
-/** Less than servers wait (nginx 75 s, node 5 s), so that few connections are closed just when they are asked again. */
-const IDLE_MS = 4_000;
 const MAX_IDLE_PER_ORIGIN = 8;
 const MAX_SESSIONS = 64;
 
@@ -130,7 +130,7 @@ export class BlobConnectionPool {
       return;
     }
     connection.unref();
-    const timer = setTimeout(() => connection.destroy(), IDLE_MS).unref();
+    const timer = setTimeout(() => connection.destroy(), IDLE_CONNECTION_MS).unref();
     idle.push({ connection, timer });
     this.#idle.set(origin, idle);
   }

@@ -6,18 +6,14 @@ import {
 } from 'node:http';
 import { request as requestTls, Agent as TlsAgent } from 'node:https';
 import type { Socket } from 'node:net';
+import type { BlobAnswer, BlobConnectionPoolOptions } from './blob-connection-pool.js';
 import type { BlobTlsOptions } from './blob-socket.js';
-import { ConnectionFault } from './connection-fault.js';
+import { ConnectionFault, IDLE_CONNECTION_MS, isBrokenConnection } from './connection-fault.js';
 import { type HttpAgents, tunnelAgents } from './proxy-tunnel.js';
-import { type ResponseBody, StreamBody } from './response-body.js';
+import { StreamBody } from './response-body.js';
 import type { ResponseHeaders } from './response-head.js';
 
-export interface HttpClientOptions {
-  readonly connectTimeoutMs: number;
-  /** Longest wait for the head of an answer. */
-  readonly headersTimeoutMs: number;
-  /** Longest wait for the next byte of a body, while there is room for it. */
-  readonly bodyIdleTimeoutMs: number;
+export interface HttpClientOptions extends BlobConnectionPoolOptions {
   readonly tls: BlobTlsOptions;
   /** Undefined: none. */
   readonly proxy: URL | undefined;
@@ -31,15 +27,6 @@ export interface HttpRequest {
   readonly signal?: AbortSignal | undefined;
 }
 
-export interface HttpAnswer {
-  readonly status: number;
-  readonly headers: ResponseHeaders;
-  readonly body: ResponseBody;
-}
-
-/** Less than servers wait (nginx 75 s, node 5 s), so that few connections are closed just when they are asked again. */
-const IDLE_MS = 4_000;
-
 /**
  * HTTP/1.1 by node's own client: connections that are used again, and deadlines. Knows no redirects and no retries, but for a connection that was closed
  * while nobody used it.
@@ -51,7 +38,7 @@ export class HttpClient {
   constructor(options: HttpClientOptions) {
     this.#options = options;
     const { proxy, tls, connectTimeoutMs } = options;
-    const agentOptions = { keepAlive: true, timeout: IDLE_MS };
+    const agentOptions = { keepAlive: true, timeout: IDLE_CONNECTION_MS };
     this.#agents =
       proxy === undefined
         ? { plain: new Agent(agentOptions), tls: new TlsAgent({ ...agentOptions, ...tls }) }
@@ -59,7 +46,7 @@ export class HttpClient {
   }
 
   /** @throws ConnectionFault, what node's client, socket and TLS say, the reason of `signal`. */
-  async send(request: HttpRequest): Promise<HttpAnswer> {
+  async send(request: HttpRequest): Promise<BlobAnswer> {
     for (;;) {
       request.signal?.throwIfAborted();
       const message = this.#begin(request);
@@ -68,7 +55,8 @@ export class HttpClient {
       } catch (error) {
         request.signal?.throwIfAborted();
         // It was closed at the other end while nobody used it. Each attempt uses up one such connection.
-        if (!message.reusedSocket || request.method === 'POST' || !isReset(error)) throw error;
+        if (!message.reusedSocket || request.method === 'POST' || !isBrokenConnection(error))
+          throw error;
       }
     }
   }
@@ -85,7 +73,7 @@ export class HttpClient {
       : requestPlain(url, { agent: this.#agents.plain, method, headers });
   }
 
-  #exchange(message: ClientRequest, { body, signal, url }: HttpRequest): Promise<HttpAnswer> {
+  #exchange(message: ClientRequest, { body, signal, url }: HttpRequest): Promise<BlobAnswer> {
     const { connectTimeoutMs, headersTimeoutMs, bodyIdleTimeoutMs } = this.#options;
     return new Promise((resolve, reject) => {
       const giveUp = (reason: unknown) => {
@@ -107,6 +95,8 @@ export class HttpClient {
       message
         .once('socket', (socket) =>
           whenConnected(socket, { url, isReused: message.reusedSocket }, () => {
+            // Given up meanwhile: there is no deadline any more.
+            if (message.destroyed) return;
             clearTimeout(timer);
             timer = deadline('head', headersTimeoutMs);
           }),
@@ -138,10 +128,6 @@ function whenConnected(
   else if (url.protocol === 'https:') socket.once('secureConnect', action);
   else if (socket.connecting) socket.once('connect', action);
   else action();
-}
-
-function isReset(error: unknown): boolean {
-  return ['ECONNRESET', 'EPIPE'].includes(String((error as { code?: unknown } | null)?.code));
 }
 
 function headersOf({ headersDistinct }: IncomingMessage): ResponseHeaders {

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { BlobConnectionPool } from './blob-connection-pool.js';
 import type { BlobTlsOptions } from './blob-socket.js';
-import { ConnectionFault } from './connection-fault.js';
+import { ConnectionFault, isBrokenConnection } from './connection-fault.js';
 import type { ConnectionSettings } from './connection-settings.js';
 import { allowsPlainHttp, isLocalOnlyHost } from './hosts.js';
 import type { HttpClient } from './http-client.js';
@@ -78,9 +78,6 @@ const TRANSIENT_CODES = new Set([
   'ENETUNREACH',
   'EAI_AGAIN',
 ]);
-
-/** A connection that was there and broke, where another may hold. */
-const BROKEN_CODES = new Set(['ECONNRESET', 'EPIPE']);
 
 /**
  * HTTP for registries: pooled connections, deadlines, redirects and retries. Knows nothing of credentials but that they
@@ -300,10 +297,6 @@ export function isTransientFault(error: unknown): boolean {
   if (typeof code === 'string' && TRANSIENT_CODES.has(code)) return true;
   // Several addresses were tried, and each failed (happy eyeballs).
   return error instanceof AggregateError && error.errors.some(isTransientFault);
-}
-
-function isBrokenConnection(error: unknown): boolean {
-  return BROKEN_CODES.has(String((error as { code?: unknown } | null)?.code));
 }
 
 /** What the environment says about the proxy of a URL. */
