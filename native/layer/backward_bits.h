@@ -57,7 +57,7 @@ class BackwardBits {
   // Up to 56 bits.
   uint64_t Take(unsigned count) {
     left_ -= static_cast<int>(count);
-    return (word_ >> (left_ & 63)) & ((uint64_t{1} << count) - 1);
+    return Get(left_, count);
   }
   // The next `count` bits without taking them; zeros behind the last one.
   uint64_t Peek(unsigned count) const {
@@ -66,6 +66,14 @@ class BackwardBits {
     return bits & ((uint64_t{1} << count) - 1);
   }
   void Skip(unsigned count) { left_ -= static_cast<int>(count); }
+
+  // For whoever knows the places of several numbers in the word at once: how many bits are left in
+  // it, the lowest `count` of what is left above `from`, and going on there.
+  int left() const { return left_; }
+  uint64_t Get(int from, unsigned count) const {
+    return (word_ >> (from & 63)) & ((uint64_t{1} << count) - 1);
+  }
+  void SkipTo(int left) { left_ = left; }
 
   bool is_overrun() const { return left_ < floor_; }
   // All bits were taken, and not one more.

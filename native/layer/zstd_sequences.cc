@@ -17,14 +17,14 @@ using State = ZstdSequences::State;
 using Tables = ZstdSequences::Tables;
 using Recent = ZstdSequences::Recent;
 
-// What a symbol of a code stands for: `base` and so many further bits. `bits` also has kIsLong when
-// the value may need more than 16 bits.
+// What a symbol of a code stands for: `base` and so many further bits.
 struct Meaning {
   uint32_t base;
   uint8_t bits;
+  // kRareBits when the value may need more than 16 bits or is refused.
+  uint8_t rare_bits = 0;
 };
-constexpr uint8_t kIsLong = 64;
-constexpr unsigned kBitsMask = kIsLong - 1;
+constexpr uint8_t kRare = ZstdSequences::kRareBits;
 
 constexpr unsigned kLiteralCodes = 36;
 constexpr Meaning kLiteralMeanings[kLiteralCodes] = {
@@ -33,7 +33,7 @@ constexpr Meaning kLiteralMeanings[kLiteralCodes] = {
     {12, 0},    {13, 0},    {14, 0},    {15, 0},     {16, 1},     {18, 1},
     {20, 1},    {22, 1},    {24, 2},    {28, 2},     {32, 3},     {40, 3},
     {48, 4},    {64, 6},    {128, 7},   {256, 8},    {512, 9},    {1024, 10},
-    {2048, 11}, {4096, 12}, {8192, 13}, {16384, 14}, {32768, 15}, {65536, 16 | kIsLong}};
+    {2048, 11}, {4096, 12}, {8192, 13}, {16384, 14}, {32768, 15}, {65536, 16, kRare}};
 constexpr unsigned kMatchCodes = 53;
 constexpr Meaning kMatchMeanings[kMatchCodes] = {{3, 0},
                                                  {4, 0},
@@ -86,16 +86,18 @@ constexpr Meaning kMatchMeanings[kMatchCodes] = {{3, 0},
                                                  {4099, 12},
                                                  {8195, 13},
                                                  {16387, 14},
-                                                 {32771, 15 | kIsLong},
-                                                 {65539, 16 | kIsLong}};
+                                                 {32771, 15, kRare},
+                                                 {65539, 16, kRare}};
+// A window has at most 2^27 bytes here, and no distance is larger.
+constexpr unsigned kMaxDistanceBits = 27;
 constexpr unsigned kDistanceCodes = 32;
 constexpr std::array<Meaning, kDistanceCodes> kDistanceMeanings = [] {
   std::array<Meaning, kDistanceCodes> meanings{};
-  for (uint8_t bits = 0; bits < kDistanceCodes; ++bits) meanings[bits] = {1u << bits, bits};
+  for (uint8_t bits = 0; bits < kDistanceCodes; ++bits) {
+    meanings[bits] = {1u << bits, bits, bits > kMaxDistanceBits ? kRare : uint8_t{0}};
+  }
   return meanings;
 }();
-// A window has at most 2^27 bytes here, and no distance is larger.
-constexpr unsigned kMaxDistanceBits = 27;
 // The numbers from here on are distances, and this more than them; those below are for the recent
 // ones.
 constexpr uint32_t kFirstDistance = 4;
@@ -128,27 +130,39 @@ constexpr Code kLiteralCode = {kLiteralMeanings, kLiteralCodes, 9, kPredefinedLi
 constexpr Code kMatchCode = {kMatchMeanings, kMatchCodes, 9, kPredefinedMatches};
 constexpr Code kDistanceCode = {kDistanceMeanings.data(), kDistanceCodes, 8, kPredefinedDistances};
 
-CAIS_INLINE void MakeStates(const Code& code, const FseDistribution& distribution, State* to) {
+template <typename Table>
+CAIS_INLINE void SetState(Table& table, unsigned i, const Meaning& meaning, uint16_t next,
+                          uint8_t next_bits) {
+  table.states[i] = {next, next_bits, meaning.base};
+  table.value_bits[i] = meaning.bits;
+  table.all_bits[i] = static_cast<uint8_t>(meaning.bits + next_bits + meaning.rare_bits);
+}
+
+template <typename Table>
+CAIS_INLINE void MakeStates(const Code& code, const FseDistribution& distribution, Table& to) {
   MakeFseStates(
-      distribution, [&code, to ](unsigned i, const FseState& state) __attribute__((always_inline)) {
-        const Meaning& meaning = code.meanings[state.symbol];
-        to[i] = {state.base, meaning.bits, state.bits, meaning.base};
+      distribution,
+      [&code, &to ](unsigned i, const FseState& state) __attribute__((always_inline)) {
+        SetState(to, i, code.meanings[state.symbol], state.base, state.bits);
       });
 }
 
-void MakeStatesAnywhere(const Code& code, const FseDistribution& distribution, State* to) {
+template <typename Table>
+void MakeStatesAnywhere(const Code& code, const FseDistribution& distribution, Table& to) {
   MakeStates(code, distribution, to);
 }
 
 #ifdef __x86_64__
+template <typename Table>
 CAIS_AVX2 void MakeStatesWithAvx2(const Code& code, const FseDistribution& distribution,
-                                  State* to) {
+                                  Table& to) {
   MakeStates(code, distribution, to);
 }
 #endif
 
-void BuildStates(const Code& code, const FseDistribution& distribution, State* to, unsigned& log) {
-  log = distribution.log;
+template <typename Table>
+void BuildStates(const Code& code, const FseDistribution& distribution, Table& to) {
+  to.log = distribution.log;
 #ifdef __x86_64__
   if (UseAvx2()) return MakeStatesWithAvx2(code, distribution, to);
 #endif
@@ -156,26 +170,27 @@ void BuildStates(const Code& code, const FseDistribution& distribution, State* t
 }
 
 // One of the three tables. `has` says whether the one from before may be used again.
-const char* ReadTable(const Code& code, unsigned mode, std::string_view& input, State* to,
-                      unsigned& log, bool& has) {
+template <typename Table>
+const char* ReadTable(const Code& code, unsigned mode, std::string_view& input, Table& to,
+                      bool& has) {
   switch (mode) {
     case 0:
-      BuildStates(code, code.predefined, to, log);
+      BuildStates(code, code.predefined, to);
       break;
     case 1: {
       if (input.empty()) return kCut;
       const auto symbol = static_cast<unsigned char>(input[0]);
       input.remove_prefix(1);
       if (symbol >= code.symbols) return "a sequence code is unknown";
-      to[0] = {0, code.meanings[symbol].bits, 0, code.meanings[symbol].base};
-      log = 0;
+      SetState(to, 0, code.meanings[symbol], 0, 0);
+      to.log = 0;
       break;
     }
     case 2: {
       FseDistribution distribution;
       const char* fault = ReadFseDistribution(input, code.max_log, code.symbols, distribution);
       if (fault != nullptr) return fault;
-      BuildStates(code, distribution, to, log);
+      BuildStates(code, distribution, to);
       break;
     }
     default:
@@ -239,9 +254,9 @@ class Decoder {
   CAIS_INLINE Decoder(const Tables& tables, const BackwardBits& bits, const Recent& recent,
                       ZstdSequence* to)
       : tables_(tables), bits_(bits), to_(to) {
-    literals_state_ = bits_.Take(tables.literals_log);
-    distances_state_ = bits_.Take(tables.distances_log);
-    matches_state_ = bits_.Take(tables.matches_log);
+    literals_state_ = bits_.Take(tables.literals.log);
+    distances_state_ = bits_.Take(tables.distances.log);
+    matches_state_ = bits_.Take(tables.matches.log);
     distances_ = Distances{recent.distances[0], recent.distances[1], recent.distances[2], 0};
   }
 
@@ -253,6 +268,7 @@ class Decoder {
       if (sure == 0) break;
       count -= sure;
       do {
+        if (__builtin_expect(Step(), 1)) continue;
         if (const char* fault = Values<true>()) return fault;
         NextStates();
       } while (--sure > 0);
@@ -275,6 +291,70 @@ class Decoder {
   // No block has room for more of them.
   static constexpr size_t kMaxLong = 2;
 
+  // A sequence and the next states, from one word of the input. False: the word has not enough, or
+  // a value is rare (once in two thousand times); nothing was done but a refill.
+  //
+  // What the loop waits for is the way from three states to the next three, since all of the rest
+  // of a sequence is done meanwhile. So each place in the word is worked out by itself, with no
+  // more than two sums behind the last number that is loaded; one value after the other has seven.
+  CAIS_INLINE bool Step() {
+    bits_.RefillSurely();
+    const auto& literals = tables_.literals;
+    const auto& matches = tables_.matches;
+    const auto& distances = tables_.distances;
+    const int begin = bits_.left();
+    // In order: the three values, of distance, match and literals, then the three next states, of
+    // literals, match and distance.
+    const int distance_bits = distances.value_bits[distances_state_];
+    const int match_bits = matches.value_bits[matches_state_];
+    const int all_literals_bits = literals.all_bits[literals_state_];
+    const int match_and_literals = matches.all_bits[matches_state_] + all_literals_bits;
+    const int end = begin - distances.all_bits[distances_state_] - match_and_literals;
+    if (__builtin_expect(end < 0, 0)) return false;
+    const int distance_at = begin - distance_bits;
+    const int next_match_at = distance_at - match_and_literals;
+    const int next_literals_at = distance_at - (match_bits + all_literals_bits);
+    const State& of_literals = literals.states[literals_state_];
+    const State& of_match = matches.states[matches_state_];
+    const State& of_distance = distances.states[distances_state_];
+    const int literals_bits = literals.value_bits[literals_state_];
+    distances_state_ = of_distance.next + bits_.Get(end, of_distance.next_bits);
+    matches_state_ = of_match.next + bits_.Get(next_match_at, of_match.next_bits);
+    literals_state_ = of_literals.next + bits_.Get(next_literals_at, of_literals.next_bits);
+    const uint32_t number = of_distance.base + Bits(distance_at, distance_bits);
+    const int match_at = distance_at - match_bits;
+    const uint32_t match = of_match.base + Bits(match_at, match_bits);
+    const uint32_t run = of_literals.base + Bits(match_at - literals_bits, literals_bits);
+    bits_.SkipTo(end);
+    distances_ = Reorder(distances_, number, of_literals.base > 0);
+    *to_++ = {distances_[0], static_cast<uint16_t>(run), static_cast<uint16_t>(match)};
+    return true;
+  }
+
+  // The values of any sequence, one after the other.
+  template <bool kIsSure>
+  CAIS_INLINE const char* Values() {
+    const unsigned distance_bits = tables_.distances.value_bits[distances_state_];
+    if (distance_bits > kMaxDistanceBits) return "a match is too far back";
+    Refill<kIsSure>();
+    const uint32_t number = Value(tables_.distances.states[distances_state_].base, distance_bits);
+    const uint32_t match = Value(tables_.matches.states[matches_state_].base,
+                                 tables_.matches.value_bits[matches_state_]);
+    Refill<kIsSure>();
+    const uint32_t literals_base = tables_.literals.states[literals_state_].base;
+    const uint32_t run = Value(literals_base, tables_.literals.value_bits[literals_state_]);
+    distances_ = Reorder(distances_, number, literals_base > 0);
+    if ((run | match) > 0xffff && ++long_ones_ > kMaxLong) return "a sequence is too long";
+    to_ = Split(distances_[0], run, match, to_);
+    return nullptr;
+  }
+
+  CAIS_INLINE void NextStates() {
+    Next(tables_.literals, literals_state_);
+    Next(tables_.matches, matches_state_);
+    Next(tables_.distances, distances_state_);
+  }
+
   template <bool kIsSure>
   CAIS_INLINE void Refill() {
     if constexpr (kIsSure) {
@@ -283,52 +363,16 @@ class Decoder {
       bits_.Refill();
     }
   }
-
-  CAIS_INLINE uint32_t Value(const State& state) {
-    return state.base + static_cast<uint32_t>(bits_.Take(state.bits & kBitsMask));
+  CAIS_INLINE uint32_t Bits(int at, int count) const {
+    return static_cast<uint32_t>(bits_.Get(at, static_cast<unsigned>(count)));
   }
-
-  template <bool kIsSure>
-  CAIS_INLINE const char* Values() {
-    Refill<kIsSure>();
-    const State& literals = tables_.literals[literals_state_];
-    const State& matches = tables_.matches[matches_state_];
-    const State& distance = tables_.distances[distances_state_];
-    // Together with the next states no more than 53 bits, or else, once in two thousand times, the
-    // loop goes the long way round.
-    const unsigned bits = unsigned{literals.bits} + matches.bits + distance.bits;
-    if (__builtin_expect(bits > kMaxDistanceBits, 0)) return LongValues<kIsSure>();
-    const uint32_t number = distance.base + static_cast<uint32_t>(bits_.Take(distance.bits));
-    const uint32_t match = matches.base + static_cast<uint32_t>(bits_.Take(matches.bits));
-    const uint32_t run = literals.base + static_cast<uint32_t>(bits_.Take(literals.bits));
-    distances_ = Reorder(distances_, number, literals.base > 0);
-    *to_++ = {distances_[0], static_cast<uint16_t>(run), static_cast<uint16_t>(match)};
-    return nullptr;
+  CAIS_INLINE uint32_t Value(uint32_t base, unsigned bits) {
+    return base + static_cast<uint32_t>(bits_.Take(bits));
   }
-
-  template <bool kIsSure>
-  CAIS_INLINE const char* LongValues() {
-    const State& literals = tables_.literals[literals_state_];
-    const State& matches = tables_.matches[matches_state_];
-    const State& distance = tables_.distances[distances_state_];
-    if (distance.bits > kMaxDistanceBits) return "a match is too far back";
-    const uint32_t number = Value(distance);
-    const uint32_t match = Value(matches);
-    Refill<kIsSure>();
-    const uint32_t run = Value(literals);
-    distances_ = Reorder(distances_, number, literals.base > 0);
-    if ((run | match) > 0xffff && ++long_ones_ > kMaxLong) return "a sequence is too long";
-    to_ = Split(distances_[0], run, match, to_);
-    return nullptr;
-  }
-
-  CAIS_INLINE void NextStates() {
-    const State& literals = tables_.literals[literals_state_];
-    const State& matches = tables_.matches[matches_state_];
-    const State& distance = tables_.distances[distances_state_];
-    literals_state_ = literals.next + bits_.Take(literals.next_bits);
-    matches_state_ = matches.next + bits_.Take(matches.next_bits);
-    distances_state_ = distance.next + bits_.Take(distance.next_bits);
+  template <typename Table>
+  CAIS_INLINE void Next(const Table& table, size_t& state) {
+    const State& from = table.states[state];
+    state = from.next + bits_.Take(from.next_bits);
   }
 
   const Tables& tables_;
@@ -374,15 +418,12 @@ const char* ZstdSequences::ReadTables(std::string_view& input) {
   const auto modes = static_cast<unsigned char>(input[0]);
   input.remove_prefix(1);
   if ((modes & 3) != 0) return "reserved bits of the sequences are set";
-  const char* fault = ReadTable(kLiteralCode, modes >> 6, input, tables_.literals,
-                                tables_.literals_log, has_literals_);
+  const char* fault = ReadTable(kLiteralCode, modes >> 6, input, tables_.literals, has_literals_);
   if (fault == nullptr) {
-    fault = ReadTable(kDistanceCode, modes >> 4 & 3, input, tables_.distances,
-                      tables_.distances_log, has_distances_);
+    fault = ReadTable(kDistanceCode, modes >> 4 & 3, input, tables_.distances, has_distances_);
   }
   if (fault == nullptr) {
-    fault = ReadTable(kMatchCode, modes >> 2 & 3, input, tables_.matches, tables_.matches_log,
-                      has_matches_);
+    fault = ReadTable(kMatchCode, modes >> 2 & 3, input, tables_.matches, has_matches_);
   }
   return fault;
 }

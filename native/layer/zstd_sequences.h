@@ -32,20 +32,30 @@ class ZstdSequences {
   // kZstdSequenceRoom more; `produced` says how many there are. Returns what is wrong, or null.
   const char* Decode(std::string_view input, size_t count, ZstdSequence* to, size_t& produced);
 
-  // A state of one of the codes: how many bits its value adds to `base`, and the next state.
+  // How a state of one of the codes goes on: its value is `base` and some bits, the next state
+  // `next` and so many further bits.
   struct State {
     uint16_t next;
-    uint8_t bits;  // of the value
     uint8_t next_bits;
     uint32_t base;
   };
+  // The states of a code. What the place of the next bits follows from, and with it the next
+  // state, stands by itself: an address is ready a step earlier in an array of bytes.
+  template <unsigned kMaxLog>
+  struct Table {
+    State states[1 << kMaxLog];
+    // How many bits the value has, and how many it and the next state have together; for rare
+    // values kRareBits or more.
+    uint8_t value_bits[1 << kMaxLog];
+    uint8_t all_bits[1 << kMaxLog];
+    unsigned log = 0;
+  };
+  // More than there ever are in a word.
+  static constexpr uint8_t kRareBits = 64;
   struct Tables {
-    State literals[1 << 9];
-    State matches[1 << 9];
-    State distances[1 << 8];
-    unsigned literals_log = 0;
-    unsigned matches_log = 0;
-    unsigned distances_log = 0;
+    Table<9> literals;
+    Table<9> matches;
+    Table<8> distances;
   };
   // The distances that were used last.
   struct Recent {
