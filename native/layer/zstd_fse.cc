@@ -2,11 +2,12 @@
 
 #include <bit>
 #include <cstdlib>
+#include <cstring>
+
+#include "layer/little_endian.h"
 
 namespace cais {
 namespace {
-
-constexpr unsigned kMinFseLog = 5;
 
 // Bits from the front of some bytes, the lowest of each byte first.
 class ForwardBits {
@@ -15,8 +16,12 @@ class ForwardBits {
 
   // Behind the end there are zeros.
   unsigned Peek(unsigned count) const {
-    unsigned value = 0;
     const size_t first = position_ / 8;
+    unsigned value = 0;
+    if (first + sizeof value <= bytes_.size()) {
+      value = LoadLittle32(reinterpret_cast<const uint8_t*>(bytes_.data()) + first);
+      return (value >> (position_ % 8)) & ((1u << count) - 1);
+    }
     for (size_t i = 0; i < 4 && first + i < bytes_.size(); ++i) {
       value |= unsigned{static_cast<unsigned char>(bytes_[first + i])} << (8 * i);
     }
@@ -76,24 +81,54 @@ const char* ReadFseDistribution(std::string_view& input, unsigned max_log, unsig
   return nullptr;
 }
 
-void SpreadFseSymbols(const FseDistribution& distribution, uint8_t* symbols, uint16_t* numbers) {
-  const unsigned size = 1u << distribution.log;
-  unsigned high = size;
-  for (unsigned symbol = 0; symbol < distribution.symbols; ++symbol) {
-    const int count = distribution.counts[symbol];
-    numbers[symbol] = static_cast<uint16_t>(count == -1 ? 1 : count);
-    if (count == -1) symbols[--high] = static_cast<uint8_t>(symbol);
-  }
-  const unsigned step = (size >> 1) + (size >> 3) + 3;
-  unsigned place = 0;
-  for (unsigned symbol = 0; symbol < distribution.symbols; ++symbol) {
-    for (int i = 0; i < distribution.counts[symbol]; ++i) {
-      symbols[place] = static_cast<uint8_t>(symbol);
-      do {
-        place = (place + step) & (size - 1);
-      } while (place >= high);
+constinit const std::array<FseTurns, kMaxFseLog - kMinFseLog + 1> kFseTurns = [] {
+  std::array<FseTurns, kMaxFseLog - kMinFseLog + 1> made{};
+  for (unsigned log = kMinFseLog; log <= kMaxFseLog; ++log) {
+    const unsigned size = 1u << log;
+    const unsigned step = (size >> 1) + (size >> 3) + 3;
+    unsigned state = 0;
+    for (unsigned turn = 0; turn < size; ++turn, state = (state + step) & (size - 1)) {
+      made[log - kMinFseLog][state] = static_cast<uint16_t>(turn);
     }
   }
+  return made;
+}();
+
+void SpreadFseSymbols(const FseDistribution& distribution, FseSpread& spread) {
+  const unsigned size = 1u << distribution.log;
+  const FseTurns& turns = kFseTurns[distribution.log - kMinFseLog];
+  // Symbols less frequent than one state have the last states, whose turns are left out.
+  struct {
+    uint16_t turn;
+    uint8_t symbol;
+  } rare[kMaxFseSymbols];
+  unsigned rare_count = 0;
+  uint8_t frequent[sizeof spread.symbols];
+  uint8_t* to = frequent;
+  for (unsigned symbol = 0; symbol < distribution.symbols; ++symbol) {
+    const int count = distribution.counts[symbol];
+    spread.numbers[symbol] = static_cast<uint16_t>(count == -1 ? 1 : count);
+    if (count == -1) {
+      const uint16_t turn = turns[size - 1 - rare_count];
+      unsigned at = rare_count++;
+      for (; at > 0 && rare[at - 1].turn > turn; --at) rare[at] = rare[at - 1];
+      rare[at] = {turn, static_cast<uint8_t>(symbol)};
+      continue;
+    }
+    // Eight at a time: what is too much is overwritten, or slack.
+    for (int i = 0; i < count; i += 8) StoreLittle64(to + i, symbol * 0x0101010101010101u);
+    to += count;
+  }
+  const uint8_t* from = frequent;
+  unsigned turn = 0;
+  for (unsigned i = 0; i < rare_count; ++i) {
+    const unsigned run = rare[i].turn - turn;
+    std::memcpy(spread.symbols + turn, from, run);
+    from += run;
+    spread.symbols[rare[i].turn] = rare[i].symbol;
+    turn = rare[i].turn + 1u;
+  }
+  std::memcpy(spread.symbols + turn, from, size - turn);
 }
 
 }  // namespace cais

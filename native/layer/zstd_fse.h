@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -34,22 +35,35 @@ struct FseState {
   uint16_t base;
 };
 
-// The symbol of each of the 2^log states, and the number of the first state of each symbol, which
-// the others follow in order.
-void SpreadFseSymbols(const FseDistribution& distribution, uint8_t* symbols, uint16_t* numbers);
+// States are given to symbols in turns, each so many states behind the one before, round and round:
+// the turn of each state, by the logarithm of their number.
+inline constexpr unsigned kMinFseLog = 5;
+using FseTurns = std::array<uint16_t, 1 << kMaxFseLog>;
+extern const std::array<FseTurns, kMaxFseLog - kMinFseLog + 1> kFseTurns;
+
+// Who has each turn. A symbol's states have numbers, in their order, from `numbers` on.
+struct FseSpread {
+  static constexpr size_t kSlackBytes = 8;
+  uint8_t symbols[(1 << kMaxFseLog) + kSlackBytes];
+  uint16_t numbers[kMaxFseSymbols];
+};
+void SpreadFseSymbols(const FseDistribution& distribution, FseSpread& spread);
 
 // Calls `make(index, state)` for each of the 2^log states. Whatever bits come, a next state is one
 // of them.
 template <typename Make>
 CAIS_INLINE void MakeFseStates(const FseDistribution& distribution, Make make) {
-  uint8_t symbols[1 << kMaxFseLog];
-  uint16_t numbers[kMaxFseSymbols];
-  SpreadFseSymbols(distribution, symbols, numbers);
-  const unsigned size = 1u << distribution.log;
+  FseSpread spread;
+  SpreadFseSymbols(distribution, spread);
+  const FseTurns& turns = kFseTurns[distribution.log - kMinFseLog];
+  // The compiler cannot know that `make` does not change it.
+  const unsigned log = distribution.log;
+  const unsigned size = 1u << log;
   for (unsigned i = 0; i < size; ++i) {
-    const unsigned number = numbers[symbols[i]]++;
-    const unsigned bits = distribution.log + 1 - static_cast<unsigned>(std::bit_width(number));
-    make(i, FseState{symbols[i], static_cast<uint8_t>(bits),
+    const uint8_t symbol = spread.symbols[turns[i]];
+    const unsigned number = spread.numbers[symbol]++;
+    const unsigned bits = log + 1 - static_cast<unsigned>(std::bit_width(number));
+    make(i, FseState{symbol, static_cast<uint8_t>(bits),
                      static_cast<uint16_t>((number << bits) - size)});
   }
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cstring>
 
 #include "layer/backward_bits.h"
 #include "layer/processor.h"
@@ -87,19 +88,31 @@ const char* ZstdHuffman::Build(const uint8_t* weights, size_t count) {
   of_weight[last_weight] += rest;
   // At least two symbols have the longest codes.
   if (of_weight[1] < 2 || of_weight[1] % 2 != 0) return kWrong;
+  // In the order of their weights: those without one first, which have no place.
+  uint8_t symbols[kMaxSymbols];
   size_t next[kMaxBits + 1];
-  size_t begin = 0;
-  for (size_t weight = 1; weight <= log; ++weight) {
+  size_t begin = count + 1;
+  for (size_t weight = log; weight > 0; --weight) {
+    begin -= of_weight[weight] >> (weight - 1);
     next[weight] = begin;
-    begin += of_weight[weight];
   }
-  for (size_t i = 0; i <= count; ++i) {
-    const unsigned weight = i < count ? weights[i] : last_weight;
-    if (weight == 0) continue;
-    const auto entry = static_cast<ZstdHuffmanEntry>(i << 8 | (log + 1 - weight));
+  next[0] = 0;
+  for (size_t i = 0; i < count; ++i) symbols[next[weights[i]]++] = static_cast<uint8_t>(i);
+  symbols[next[last_weight]] = static_cast<uint8_t>(count);
+  const uint8_t* symbol = symbols + begin;
+  ZstdHuffmanEntry* to = entries_;
+  for (unsigned weight = 1; weight <= log; ++weight) {
     const size_t entries = size_t{1} << (weight - 1);
-    for (size_t k = 0; k < entries; ++k) entries_[next[weight] + k] = entry;
-    next[weight] += entries;
+    for (const ZstdHuffmanEntry* const end = to + of_weight[weight]; to != end; to += entries) {
+      const uint64_t entry = uint64_t{*symbol++} << 8 | (log + 1 - weight);
+      // Whole words: what is too much is overwritten, or slack.
+      for (size_t k = 0; k < entries; k += kWordEntries) {
+        for (size_t j = 0; j < kWordEntries; j += 4) {
+          const uint64_t four = entry * 0x0001000100010001u;
+          std::memcpy(to + k + j, &four, sizeof four);
+        }
+      }
+    }
   }
   log_ = log;
   return nullptr;

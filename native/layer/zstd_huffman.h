@@ -25,7 +25,10 @@ class ZstdHuffman {
 
   const char* Build(const uint8_t* weights, size_t count);
 
-  ZstdHuffmanEntry entries_[1 << kMaxBits];  // by the next `log_` bits
+  // What is written at a time.
+  static constexpr size_t kWordEntries = 16;
+  // By the next `log_` bits; with slack.
+  ZstdHuffmanEntry entries_[(1 << kMaxBits) + kWordEntries];
   unsigned log_ = 0;
 };
 

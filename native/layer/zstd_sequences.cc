@@ -140,10 +140,11 @@ CAIS_INLINE void SetState(Table& table, unsigned i, const Meaning& meaning, uint
 
 template <typename Table>
 CAIS_INLINE void MakeStates(const Code& code, const FseDistribution& distribution, Table& to) {
+  const Meaning* const meanings = code.meanings;
   MakeFseStates(
       distribution,
-      [&code, &to ](unsigned i, const FseState& state) __attribute__((always_inline)) {
-        SetState(to, i, code.meanings[state.symbol], state.base, state.bits);
+      [ meanings, &to ](unsigned i, const FseState& state) __attribute__((always_inline)) {
+        SetState(to, i, meanings[state.symbol], state.base, state.bits);
       });
 }
 
